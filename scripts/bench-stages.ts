@@ -8,6 +8,7 @@
  */
 import type { Database } from "bun:sqlite";
 import { Lab, type LabNode } from "../test/node/lab.ts";
+import { BENCH_KINDS, type BenchKind, ofTable } from "./lib/bench-tables.ts";
 import { parseScriptArgs } from "./lib/usage.ts";
 
 const { values } = parseScriptArgs(import.meta.path, {
@@ -20,46 +21,6 @@ const ROWS = Number(values.rows);
 const PER = Number(values.transaction);
 /** Rows before the measured ones, until all code is compiled. */
 const WARM_ROWS = 20_000;
-const WIDE = Array.from({ length: 49 }, (_, i) => `c${i}`);
-
-interface Kind {
-  readonly schema: string;
-  /** One row; bound: the number of the row, and a number that is another one in each round. */
-  readonly sql: string;
-  /** The measured statements are for rows of the first round. */
-  readonly again?: string;
-}
-
-const PLAIN = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB);";
-const ROW = "?1, 'hello world ' || (?1 + ?2), ?1 * 1.5, NULL";
-const INSERT = `INSERT INTO t VALUES(?1, ${ROW})`;
-
-const KINDS: Record<string, Kind> = {
-  insert: { schema: PLAIN, sql: INSERT },
-  update: {
-    schema: PLAIN,
-    sql: INSERT,
-    again: "UPDATE t SET a = ?1 + ?2, b = 'hello ' || ?2, c = 2.5 WHERE id = ?1",
-  },
-  delete: { schema: PLAIN, sql: INSERT, again: "DELETE FROM t WHERE id = ?1 + 0 * ?2" },
-  unique: {
-    schema: "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT UNIQUE, b TEXT UNIQUE, c REAL, d BLOB);",
-    sql: INSERT,
-  },
-  reference: {
-    schema: `CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES(1), (2), (3);
-      CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, p INT REFERENCES p(id));`,
-    sql: "INSERT INTO t VALUES(?1, ?1, 'hello world ' || (?1 + ?2), ?1 * 1.5, 1 + ?1 % 3)",
-  },
-  text: {
-    schema: "CREATE TABLE t(id TEXT PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB);",
-    sql: `INSERT INTO t VALUES(printf('%08x-%d', (?1 * 2654435761) % 4294967296, ?1), ${ROW})`,
-  },
-  wide: {
-    schema: `CREATE TABLE t(id INTEGER PRIMARY KEY, ${WIDE.join(" INT, ")} TEXT);`,
-    sql: `INSERT INTO t VALUES(?1, ${WIDE.map((_, i) => `?1 + ?2 + ${i}`).join(", ")})`,
-  },
-};
 
 const cpuMicros = (): number => {
   const { user, system } = process.cpuUsage();
@@ -101,8 +62,8 @@ class Stages {
   }
 }
 
-async function measured(name: string, kind: Kind): Promise<void> {
-  const lab = await Lab.create(kind.schema, 2, Number(values.shards));
+async function measured(name: string, kind: BenchKind): Promise<void> {
+  const lab = await Lab.create(ofTable(kind.schema, "t"), 2, Number(values.shards));
   const stages = new Stages();
   try {
     const [origin, other] = lab.nodes as [LabNode, LabNode];
@@ -114,7 +75,9 @@ async function measured(name: string, kind: Kind): Promise<void> {
       stages.wrapSteps(node, `${who}: reflect`);
     }
     origin.app.exec("PRAGMA synchronous = NORMAL");
-    const rounds = kind.again === undefined ? [kind.sql] : [kind.sql, kind.again];
+    const rounds = (kind.again === undefined ? [kind.sql] : [kind.sql, kind.again]).map((sql) =>
+      ofTable(sql, "t"),
+    );
     let first = 1;
     const load = (sql: string, rows: number, round: number): void => {
       write({ app: origin.app, sql, first, rows, round, stages }, () => {
@@ -171,7 +134,7 @@ function write({ app, sql, first, rows, round, stages }: Load, turn: () => void)
 
 console.log("µs of CPU a row");
 for (const name of values.kind.split(",")) {
-  const kind = KINDS[name];
-  if (kind === undefined) throw new Error(`--kind ${name} is none of ${Object.keys(KINDS).join(", ")}`);
+  const kind = BENCH_KINDS[name];
+  if (kind === undefined) throw new Error(`--kind ${name} is none of ${Object.keys(BENCH_KINDS).join(", ")}`);
   await measured(name, kind);
 }

@@ -40,8 +40,10 @@ function compile(outfile: string, extra: readonly string[]): void {
   const define = (name: string, value: string): string[] => ["--define", `${name}=${JSON.stringify(value)}`];
   run([
     process.execPath,
-    // A top-level await needs ESM; the external one is an addon that would be loaded from the build machine's path.
-    ...["build", "--compile", "--minify", "--bytecode", "--format=esm", "--external", "msgpackr-extract"],
+    // A top-level await needs ESM; without splitting, all modules would be loaded at once. The external one is an addon that would
+    // be loaded from the build machine's path.
+    ...["build", "--compile", "--minify", "--bytecode", "--splitting", "--format=esm"],
+    ...["--external", "msgpackr-extract"],
     // Otherwise the binary would read .env and bunfig.toml of the folder in which it is started.
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
     ...define("MARMOT_VERSION", packageJson.version),

@@ -1,7 +1,7 @@
 /**
  * Wakes the loop when the application may have committed. File-system events arrive at the write into the WAL, before the
  * commit is visible (under `synchronous=FULL` one fsync before). The watcher therefore checks again for some milliseconds
- * after each event, and every 250 ms in case an event was missed.
+ * after each event, and every 250 ms in case an event was missed; every second where events have come for all commits so far.
  */
 import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
@@ -14,6 +14,9 @@ const PAUSES_MS = [1, 1, 1, 1, 4, 8, 16, 32, 64] as const;
 /** Index of the first pause after an event of our own commit. */
 const OWN_PAUSE = 3;
 const POLL_MS = 250;
+const PROVEN_POLL_MS = 1000;
+/** So many commits that events told, own ones too, prove that they come. */
+const PROOF = 3;
 /** An event this soon after our own commit is that commit's. */
 const OWN_MS = 0.5;
 
@@ -44,6 +47,9 @@ export class Watcher {
   #pause = 0;
   #spinning = false;
   #stopped = false;
+  /** Commits seen after an event; infinitely negative once polling found one without an event. */
+  #told = 0;
+  #pollsSlowly = false;
   /** The reason for polling alone, or "". */
   pollingBecause = "";
 
@@ -79,8 +85,12 @@ export class Watcher {
 
   #pollLater(): void {
     if (this.#stopped) return;
-    this.#poll = this.#components.clock.after(this.#watcher === null ? 5 : POLL_MS, () => {
-      this.#check();
+    const { clock } = this.#components;
+    this.#pollsSlowly = this.#told >= PROOF && clock.now() - this.#eventAt > PROVEN_POLL_MS;
+    const pause = this.#watcher === null ? 5 : this.#pollsSlowly ? PROVEN_POLL_MS : POLL_MS;
+    this.#poll = clock.after(pause, () => {
+      const isMissed = clock.now() - this.#eventAt > PROVEN_POLL_MS;
+      if (this.#check() && isMissed) this.#told = Number.NEGATIVE_INFINITY;
       this.#pollLater();
     });
   }
@@ -95,11 +105,19 @@ export class Watcher {
     const now = this.#components.clock.now();
     this.#eventAt = now;
     this.#pause = 0;
+    // The commit may become visible only after a slow sync.
+    if (this.#pollsSlowly) {
+      this.#poll?.cancel();
+      this.#pollLater();
+    }
     // A check that waits for its pause comes earlier; a spinning one goes on from the new event.
     if (this.#spinning) return;
     this.#next?.cancel();
     const own = now - this.#ownAt < OWN_MS;
-    if (own) this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed at the same time
+    if (own) {
+      this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed at the same time
+      this.#told++;
+    }
     this.#again(own);
   }
 
@@ -107,7 +125,7 @@ export class Watcher {
   #again(own: boolean): void {
     this.#spinning = false;
     if (this.#stopped) return;
-    this.#check();
+    if (this.#check()) this.#told++;
     const { clock } = this.#components;
     if (!own && clock.now() - this.#eventAt < SPIN_MS) {
       this.#spinning = true;

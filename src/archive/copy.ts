@@ -31,6 +31,7 @@ export async function* encodeCopy(
   facts: CopyFacts,
 ): AsyncGenerator<Uint8Array, void> {
   const hasher = new Bun.CryptoHasher("sha256");
+  facts.bytes = 0;
   let number = 0;
   const piece = async (bytes: Uint8Array, last: boolean): Promise<Uint8Array> => {
     hasher.update(bytes);
@@ -58,11 +59,20 @@ export async function* encodeCopy(
   facts.sha256 = hasher.digest("hex");
 }
 
-/** Writes the file. Throws `UserError` if the pieces are not those that were written. `place`: for messages. */
+export interface DecodeOptions {
+  readonly name: string;
+  readonly seal: Seal;
+  /** The archive, for messages. */
+  readonly place: string;
+  /** Bytes of the copy: a store that sends more must not fill the disk. */
+  readonly most: number;
+}
+
+/** Writes the file. Throws `UserError` if the pieces are not those that were written. */
 export async function decodeCopy(
   stream: AsyncIterable<Uint8Array>,
   target: string,
-  { name, seal, place }: { readonly name: string; readonly seal: Seal; readonly place: string },
+  { name, seal, place, most }: DecodeOptions,
 ): Promise<CopyFacts> {
   const hasher = new Bun.CryptoHasher("sha256");
   const damaged = (): Error => damagedLink(`${name} of the archive ${place} was changed or is incomplete`);
@@ -82,6 +92,7 @@ export async function decodeCopy(
         const plain = await plainOf(opened, damaged);
         hasher.update(plain);
         bytes += plain.length;
+        if (bytes > most) throw damaged();
         await out.writeFile(plain);
         rest = rest.subarray(HEAD + length);
       }

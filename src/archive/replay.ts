@@ -54,7 +54,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       : await snapshotBefore(archive, options.from, target);
   const link = await snapshotLink(archive, snapshot);
   const { name, seal, place } = { name: link.data, seal: archive.seal, place: archive.shown };
-  const copied = await decodeCopy(archive.store.stream(name), file, { name, seal, place });
+  const copied = await decodeCopy(archive.store.stream(name), file, { name, seal, place, most: link.bytes });
   if (copied.bytes !== link.bytes || copied.sha256 !== link.sha256)
     throw damagedLink(`${name} of the archive ${place} is not the copy that the chain describes`);
   const open = openReplica(file, NO_MEMBER);

@@ -58,7 +58,9 @@ export function readMeta(db: DatabaseSync, file: string): { clusterId: string; p
   const meta = new Map(rows.map((r) => [r.name, r.value]));
   const format = Number(meta.get("format"));
   if (format > FORMATS.appDb.max) throw newerFormat(file, "appDb", format);
-  return { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
+  const [clusterId, peerId] = [meta.get("cluster_id"), meta.get("peer_id")];
+  if (clusterId === undefined || peerId === undefined) return null; // an application emptied the table
+  return { clusterId: String(clusterId), peerId: String(peerId) };
 }
 
 /** Milliseconds for which the application may be in the middle of a transaction. */

@@ -4,12 +4,12 @@ import { errorMessage, UsageError, UserError } from "../base/errors.ts";
 import { useS3 } from "../base/s3/s3-client.ts";
 import type { CliContext } from "./context.ts";
 import { didYouMean } from "./options/nearest.ts";
-import { parseOptions } from "./options/options.ts";
+import { type Options, parseOptions } from "./options/options.ts";
 import { beside, type Colors, type Paint, painter, takeColor } from "./output/color.ts";
 import { clip, wrap } from "./output/wrap.ts";
 import { refused, usage } from "./output/problem.ts";
 import { explain as explainOptions, help } from "./help.ts";
-import type { Verb } from "./verb.ts";
+import { dataDirOf, text, type Verb } from "./verb.ts";
 import { changesVerb } from "./verbs/past/changes-verb.ts";
 import { diffVerb } from "./verbs/past/diff-verb.ts";
 import { undoVerb } from "./verbs/past/undo-verb.ts";
@@ -178,7 +178,20 @@ async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContex
   const about = `marmot ${verb.name}`;
   if (problems.length > 0) throw usage([...problems, ...surroundings], about);
   if (surroundings.length > 0) throw refused(surroundings, about);
-  return verb.run(options, words, context);
+  try {
+    return await verb.run(options, words, context);
+  } catch (error) {
+    throw await inWords(error, options);
+  }
+}
+
+/** An error of the files that the options name. */
+async function inWords(error: unknown, options: Options): Promise<unknown> {
+  const db = text(options, "db");
+  if (error instanceof UserError || db === null) return error;
+  const { nodeFileError } = await import("../node/startup/file-access.ts");
+  const { dataPaths } = await import("../replication/machine/data-paths.ts");
+  return nodeFileError(error, { db, ...dataPaths(dataDirOf(options)) }) ?? error;
 }
 
 /** A `UserError` with its hint; any other error is a bug of Marmot and is shown with its stack. */

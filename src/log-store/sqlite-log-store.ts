@@ -17,7 +17,7 @@ import { type EntryKeeper, KeptEntries } from "./kept-entries.ts";
 import { checksum, SHARD_SPAN } from "./log-format.ts";
 import { PeerMemory } from "./peer-memory.ts";
 
-/** Pages that the WAL is filled with at the start, so that each later sync overwrites blocks that exist. */
+/** Pages that the WAL is filled with soon after the start, so that each later sync overwrites blocks that exist. */
 const WAL_PAGES = 2000;
 /** Entries at the end of each log that are verified at the start: a crash could have torn these. */
 const VERIFIED_ENTRIES = 1000;
@@ -39,9 +39,12 @@ export class SqliteLogStore implements LogStore {
     Statement
   >;
   #failed: unknown = null;
+  /** Still to be filled. */
+  #walPages: number;
   #transactions = 0;
 
-  private constructor(db: Database, path: string, identity: LogIdentity) {
+  private constructor(db: Database, path: string, identity: LogIdentity, walPages: number) {
+    this.#walPages = walPages;
     this.#db = db;
     this.#path = path;
     this.identity = identity;
@@ -62,16 +65,22 @@ export class SqliteLogStore implements LogStore {
 
   /**
    * Opens a log that `createLog` made. Throws `UserError` for a damaged file and a newer format. `walPages`: size of the
-   * WAL that is written beforehand; 0: none.
+   * WAL that `fillWal` writes beforehand; 0: none.
    */
   static open(path: string, walPages: number = WAL_PAGES): SqliteLogStore {
     return openLog(path, (db, head) => {
-      const store = new SqliteLogStore(db, path, head.identity);
+      const store = new SqliteLogStore(db, path, head.identity, walPages);
       store.#load();
       store.member = storedMember(db, head, store.configuration(0));
-      if (walPages > 0) fillWal(db, path, walPages);
       return store;
     });
+  }
+
+  /** Once, when the start is over: it takes some 20 ms. */
+  fillWal(): void {
+    const pages = this.#walPages;
+    this.#walPages = 0;
+    if (pages > 0 && this.#failed === null) fillWal(this.#db, this.#path, pages);
   }
 
   #load(): void {

@@ -1,4 +1,4 @@
-/** Looks at the node twice a second and tells the turns of its life: see `operations/events`. */
+/** Looks at the node once or twice a second and tells the turns of its life: see `operations/events`. */
 import type { Clock, Timer } from "../base/clock.ts";
 import { asPeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
@@ -13,7 +13,8 @@ import type { Replicator } from "../replication/replicator.ts";
 import type { PeerId } from "../shard/seams.ts";
 
 const LOOK_MS = 500;
-const SAMPLE_LOOKS = SAMPLE_MS / LOOK_MS;
+/** The same while the node is ready. */
+const READY_LOOK_MS = 1000;
 /** Short waits within this time are not told. */
 const PATIENCE_MS = 2500;
 
@@ -93,7 +94,7 @@ export class Milestones {
   readonly #members: MemberEvents;
   readonly #data: DataEvents;
   #timer: Timer | null = null;
-  #looks = 0;
+  #sampledAt = Number.NEGATIVE_INFINITY;
   #wasReady = false;
   #unready: { readonly since: number; said: boolean } | null = null;
 
@@ -112,7 +113,8 @@ export class Milestones {
   }
 
   #repeat(): void {
-    this.#timer = this.#components.clock.after(LOOK_MS, () => {
+    const isReady = this.#wasReady && this.#unready === null;
+    this.#timer = this.#components.clock.after(isReady ? READY_LOOK_MS : LOOK_MS, () => {
       this.look();
       this.#repeat();
     });
@@ -122,7 +124,10 @@ export class Milestones {
     const { clock, notReady, sight } = this.#components;
     const now = clock.now();
     this.#components.onLook?.();
-    if (this.#looks++ % SAMPLE_LOOKS === 0) this.#components.onSample?.();
+    if (now - this.#sampledAt >= SAMPLE_MS - LOOK_MS) {
+      this.#sampledAt = now;
+      this.#components.onSample?.();
+    }
     const seen = sight();
     this.#leaders.look(seen?.leaders ?? null, now);
     this.#members.look(seen?.membership ?? null, now);

@@ -1,6 +1,9 @@
 /** Entries of the conflict journal as `marmot conflicts` lists and shows them. */
 import { asPeerId, type PeerId } from "../base/ids.ts";
-import { decodeImage } from "../change/codec.ts";
+import { foldName, isSameName } from "../base/names.ts";
+import { decodeImage, encodeImage } from "../change/codec.ts";
+import { keyIdOfImage } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
 import { UNSEEN_REASON } from "../rows/unseen-rows.ts";
 import { type Image, valueEqual } from "../change/value.ts";
 import type { ConflictState } from "../replica/conflicts/conflict-states.ts";
@@ -36,7 +39,7 @@ export function conflictSummary(source: ConflictSource, conflict: StoredConflict
     shard,
     index,
     table: conflict.note?.table ?? shape?.name ?? `table ${conflict.table}`,
-    key: shape === undefined ? String(conflict.keyId) : showKey(shape, conflict.keyId),
+    key: keyOf(conflict, replica.shapes),
     // In the journal it stands beside rows that a schema change rejected, so that older nodes store the same.
     kind: conflict.note?.reason === UNSEEN_REASON ? "unseen write" : conflict.kind,
     ...{ losingOrigin: losingName, winningOrigin: winningName, losingPeer, winningPeer },
@@ -45,6 +48,26 @@ export function conflictSummary(source: ConflictSource, conflict: StoredConflict
     state: state?.state ?? "open",
     settled: state === null ? null : settledBy(source, state),
   };
+}
+
+/** A row that is journalled under the name of its table: as a conflict of the table that has the name and all columns now. */
+export function ofTable(conflict: StoredConflict, shapes: Iterable<TableShape>): StoredConflict {
+  const { note, losingImage } = conflict;
+  if (note === undefined || losingImage === null) return conflict;
+  const shape = [...shapes].find((s) => isSameName(s.name, note.table));
+  const values = new Map(decodeImage(losingImage).map((value, i) => [foldName(note.columns[i]!), value]));
+  if (shape === undefined || !shape.columns.every((c) => values.has(foldName(c.name)))) return conflict;
+  const image = shape.columns.map((c) => values.get(foldName(c.name))!);
+  const keyId = keyIdOfImage(shape, image);
+  return { ...conflict, table: shape.id, keyId, losingImage: encodeImage(image) };
+}
+
+/** "": no table has the row's columns now. */
+function keyOf(conflict: StoredConflict, shapes: ReadonlyMap<number, TableShape>): string {
+  const { table, keyId } = ofTable(conflict, shapes.values());
+  const shape = shapes.get(table);
+  if (shape !== undefined) return showKey(shape, keyId);
+  return conflict.note === undefined ? String(keyId) : "";
 }
 
 function peerOf(source: ConflictSource, hash: number): { name: string; peer: string } {

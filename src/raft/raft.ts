@@ -99,9 +99,9 @@ export class Raft {
     return this.#core.configuration;
   }
 
-  /** One unit of time has passed. */
-  tick(): void {
-    tick(this.#core);
+  /** One unit of time has passed. `isBeat`: a leader sends heartbeats now, or does not; absent: as its options say. */
+  tick(isBeat?: boolean): void {
+    tick(this.#core, isBeat);
   }
 
   /** Handles a message of another member. Neither side changes its contents afterwards. */

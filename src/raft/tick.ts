@@ -5,13 +5,14 @@ import { campaign } from "./election/election.ts";
 import { ageSnapshots, checkQuorum } from "./replication/replication.ts";
 import { maybeLeaveJoint } from "./replication/reconfigure.ts";
 
-export function tick(core: Core): void {
+/** `isBeat`: whether a leader sends heartbeats with this tick; undefined: once per `heartbeatTicks`. */
+export function tick(core: Core, isBeat?: boolean): void {
   core.reads.tick();
   core.electionElapsed += 1;
   for (const [member, ticks] of core.busy)
     if (ticks > 1) core.busy.set(member, ticks - 1);
     else core.busy.delete(member);
-  if (core.isLeader) tickLeader(core);
+  if (core.isLeader) tickLeader(core, isBeat);
   else if (core.electionElapsed >= core.electionTimeout && core.promotable && !core.busy.has(core.leader))
     timeOut(core);
 }
@@ -21,7 +22,7 @@ function timeOut(core: Core): void {
   campaign(core, core.options.preVote ? "preVote" : "vote");
 }
 
-function tickLeader(core: Core): void {
+function tickLeader(core: Core, isBeat?: boolean): void {
   if (core.electionElapsed >= core.options.electionTicks) {
     core.electionElapsed = 0;
     if (core.options.checkQuorum) checkQuorum(core);
@@ -31,7 +32,7 @@ function tickLeader(core: Core): void {
     core.transferee = 0;
   }
   core.heartbeatElapsed += 1;
-  if (core.heartbeatElapsed < core.options.heartbeatTicks) return;
+  if (!(isBeat ?? core.heartbeatElapsed >= core.options.heartbeatTicks)) return;
   core.heartbeatElapsed = 0;
   broadcastHeartbeat(core);
   // Proposed here too, in case a failed transfer prevented it.

@@ -7,6 +7,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
+import { QUIET_HEARTBEAT_TICKS } from "../shard/quiet.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
 import { isProposal } from "./messages/check-proposal.ts";
@@ -18,6 +19,8 @@ import type { TurnResult } from "./pipeline/turn.ts";
 export const TICK_MS = 100;
 /** The path of the app database is checked at most this often. */
 const CHECK_FILE_MS = 5;
+/** The same while the cluster is quiet: as long as a leader's heartbeats are apart. */
+const QUIET_TICK_MS = QUIET_HEARTBEAT_TICKS * TICK_MS;
 /** Late ticks that are repeated after a stall of this process: more would start an election against a working leader. */
 const MAX_LATE_TICKS = 2;
 /** Rounds of Raft in one stage: work that a write made possible is done at once, up to this bound. */
@@ -40,8 +43,8 @@ export interface EventLoopComponents {
   readonly checkFile: () => void;
   /** Called before so many bytes of rows are handled. True: peers were told that this node is busy. */
   readonly tellBusy: (bytes: number) => boolean;
-  /** Every tick, after the turn. */
-  readonly onTick: () => void;
+  /** After one tick, or after several that passed together. */
+  readonly onTicks: (ticks: number) => void;
   /** A shard has another leader. */
   readonly onLeader: (shard: ShardId) => void;
 }
@@ -56,6 +59,8 @@ export class EventLoop implements StateMachine {
   #laterAt = 0;
   #ticker: Timer | null = null;
   #tickedAt = 0;
+  /** Until the next tick. */
+  #tickMs = TICK_MS;
   #checkpointedAt = 0;
   #synced: number[];
   #stopped = false;
@@ -80,7 +85,7 @@ export class EventLoop implements StateMachine {
     this.#pipeline = pipeline;
     this.#checkpoint();
     this.#tickedAt = this.#components.clock.now();
-    this.#tickLater();
+    this.#tickAfter(TICK_MS);
     this.wake();
   }
 
@@ -95,6 +100,17 @@ export class EventLoop implements StateMachine {
     const longest = this.#turnMs;
     this.#turnMs = 0;
     return longest;
+  }
+
+  /** Nothing but heartbeats comes and goes. */
+  get isQuiet(): boolean {
+    return this.#tickMs > TICK_MS;
+  }
+
+  /** Before a message is handled: in a quiet cluster the time until it came passes first. */
+  catchUp(): void {
+    if (!this.isQuiet || this.#running || this.#stopped) return;
+    if (this.#components.clock.now() - this.#tickedAt >= TICK_MS) this.#tick();
   }
 
   /** Runs soon: all events of one turn of the JavaScript event loop are handled together. */
@@ -187,7 +203,9 @@ export class EventLoop implements StateMachine {
     this.#turnMs = Math.max(this.#turnMs, clock.now() - this.#startedAt);
     const woken = this.#scheduled;
     this.#scheduled = false;
-    if (this.#stopped || this.frozen) return;
+    if (this.#stopped) return;
+    if (this.isQuiet && !this.#runtime.isQuiet) this.#tickAfter(TICK_MS);
+    if (this.frozen) return;
     if (woken) this.wake();
     else if (result.again === "now" || this.#runtime.hasWork || replica.replica.runnable) this.#wakeLater();
     else if (result.again === "later") this.#after(result.ms);
@@ -211,8 +229,10 @@ export class EventLoop implements StateMachine {
     this.#components.onFailure(error instanceof Error ? error : new Error(String(error)));
   }
 
-  #tickLater(): void {
-    this.#ticker = this.#components.clock.after(TICK_MS, () => this.#tick());
+  #tickAfter(ms: number): void {
+    this.#ticker?.cancel();
+    this.#tickMs = ms;
+    this.#ticker = this.#components.clock.after(ms, () => this.#tick());
   }
 
   #tick(): void {
@@ -220,20 +240,22 @@ export class EventLoop implements StateMachine {
     const { clock } = this.#components;
     const now = clock.now();
     const due = Math.floor((now - this.#tickedAt) / TICK_MS);
-    this.#tickedAt = due > MAX_LATE_TICKS ? now : this.#tickedAt + due * TICK_MS;
+    const most = Math.max(MAX_LATE_TICKS, this.#tickMs / TICK_MS);
+    const ticks = Math.min(due, most);
+    this.#tickedAt = due > most ? now : this.#tickedAt + due * TICK_MS;
     try {
       this.#runtime.wasStopped(due);
-      for (let i = Math.min(due, MAX_LATE_TICKS); i > 0; i--) this.#runtime.tick();
+      for (let i = 0; i < ticks; i++) this.#runtime.tick();
       if (!this.frozen) this.#pipeline.tick();
       if (now - this.#checkpointedAt >= this.#checkpointPause) this.#checkpoint();
-      this.#components.onTick();
+      this.#components.onTicks(ticks);
       this.#garbage.tick(this.#runtime.counters.turns);
     } catch (error) {
       this.#fail(error);
       return;
     }
     this.wake();
-    this.#tickLater();
+    this.#tickAfter(this.#runtime.isQuiet ? QUIET_TICK_MS : TICK_MS);
   }
 
   get #checkpointPause(): number {

@@ -9,6 +9,8 @@ import type { MessageRouter } from "./messages/message-router.ts";
 import { CommitTimes, entriesBehind, sumOf } from "./peer-lag.ts";
 import { liveMembers, reachedByOthers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
 
+/** Between two equal messages with the state of a node: less than the time for which they count as fresh. */
+const SAME_NEWS_MS = 2900;
 /** Without a member in touch for this time, other nodes may have replaced all of them. */
 const ALONE_MS = 10_000;
 
@@ -41,6 +43,9 @@ export class PeerNews {
   /** When a member was last seen to be connected. */
   #inTouchAt: number;
   readonly #commits: CommitTimes;
+  /** The news that were told last, and when. */
+  #told = "";
+  #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(components: PeerNewsComponents) {
     this.#components = components;
@@ -104,6 +109,16 @@ export class PeerNews {
   tellAll(control: Control): void {
     for (const peer of this.#components.transport.connected())
       if (this.isMember(peer)) this.tell(peer, control);
+  }
+
+  /** To all connected members. `isQuiet`: the same news as the last ones are told only now and then. */
+  tellNews(news: NodeNews, isQuiet: boolean): void {
+    const now = this.#components.clock.now();
+    const text = JSON.stringify(news);
+    if (isQuiet && text === this.#told && now - this.#toldAt < SAME_NEWS_MS) return;
+    this.#told = text;
+    this.#toldAt = now;
+    this.tellAll({ kind: "news", ...news });
   }
 
   /**

@@ -86,6 +86,7 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.replica.replica.completion.mayReceive = () => (this.log.configuration(0)?.members.length ?? 0) > 1;
     this.history = openHistory(options, this.replica, this.log, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
@@ -194,7 +195,7 @@ export class Replicator {
       onSnapshotOffered: (shard, from, { index }) => this.snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
-      onTick: () => this.#upkeep.tick(),
+      onTicks: (ticks) => this.#upkeep.tick(ticks),
       onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
@@ -249,6 +250,7 @@ export class Replicator {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.peers.nameOf(peer),
+        handOver: () => void this.runtime.handOver(),
         nonce: this.#components.router.nonce,
         commit: (shard) => this.runtime.groups[shard]!.raft.commit,
         freeze: (isFrozen) => {
@@ -277,7 +279,7 @@ export class Replicator {
     return new Upkeep(
       {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
-        wal: this.#wal,
+        ...{ wal: this.#wal, log: this.log },
         snapshots: this.snapshots,
         application: this.application,
         triesSchema: () => this.pipeline.triesSchema,

@@ -19,12 +19,15 @@ import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
+/** Ticks after the start, in which a node gets ready, until the log is prepared for quick syncs. */
+const FILL_TICKS = 3;
 /** A turn that took longer is logged. */
 const LONG_TURN_MS = 250;
 
 export interface UpkeepComponents {
   readonly wal: WalUpkeep;
   readonly loop: EventLoop;
+  readonly log: { fillWal(): void };
   readonly peers: PeerNews;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
@@ -60,13 +63,16 @@ export class Upkeep {
     this.#dataFiles = new DataFiles(options.paths);
   }
 
-  tick(): void {
+  /** `passed`: ticks since the last call, fewer than `NEWS_TICKS`. */
+  tick(passed: number): void {
     const { wal, members, transport, lives, peers, snapshots, loop, clock, logger, readiness, ownNews } =
       this.#components;
     const { application } = this.#components;
     wal.tick();
-    const ticks = ++this.#ticks;
-    const isNewsTick = ticks % NEWS_TICKS === 0;
+    const before = this.#ticks;
+    const ticks = (this.#ticks += passed);
+    if (before < FILL_TICKS && ticks >= FILL_TICKS) this.#components.log.fillWal();
+    const isNewsTick = Math.floor(ticks / NEWS_TICKS) > Math.floor(before / NEWS_TICKS);
     members.askForPromotion({ role: this.#options.role, ticks, isNewsTick }, readiness);
     if (!isNewsTick) return;
     this.#dataFiles.check();
@@ -75,7 +81,7 @@ export class Upkeep {
     for (const peer of transport.connected()) lives.checkAgain(peer);
     application.tick(!this.#components.triesSchema());
     this.#lookAtFormats();
-    peers.tellAll({ kind: "news", ...ownNews() });
+    peers.tellNews(ownNews(), loop.isQuiet);
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
       logger.event(
         "peer",

@@ -17,6 +17,7 @@ import {
   prepareExact,
   rereadText,
 } from "./exact-values.ts";
+import { areNearRows } from "./near-rows.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { type Image, largeBytes, type Value, valueEqual } from "../change/value.ts";
@@ -187,6 +188,10 @@ export class RowAccess {
     const single = size < 2 || images.some(isWrittenAlone) ? images.length : images.length % size;
     const whole = images.length - single;
     for (let from = 0; from < whole; from += size) {
+      if (!areNearRows(this.shape, images, from, size)) {
+        for (let i = from; i < from + size; i++) this.upsert(images[i]!);
+        continue;
+      }
       const bound: Bound[] = [];
       for (let i = from; i < from + size; i++) for (const value of images[i]!) bound.push(value as Bound);
       this.#prepare(this.#upsertRows()).run(...bound);

@@ -1,9 +1,7 @@
 /**
- * Runs all groups of a node. In one turn it steps received messages and sends the ones that need no write. One
- * durable write
- * for all groups follows, then the other messages, then the committed entries. It has no timers: the owner calls
- * `tick`,
- * `turn` and `receive`.
+ * Runs all groups of a node. In one turn it steps received messages and sends the ones that need no write. One durable
+ * write for all groups follows, then the other messages, then the committed entries. It has no timers: the owner calls
+ * `tick`, `turn` and `receive`.
  */
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
@@ -16,6 +14,7 @@ import { MessageKind } from "./frames.ts";
 import { Group, groupWrite, memberContext } from "./group.ts";
 import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
+import { HEARTBEAT_TICKS, Quiet } from "./quiet.ts";
 import { nextChange } from "./reconcile.ts";
 import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -23,10 +22,7 @@ import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
 /** Rounds of ready in one turn: a write often makes the next round possible, and the number of rounds is bounded. */
 const ROUNDS = 4;
-/**
- * A log is compacted when it holds this many times the kept entries, or these bytes, and the state durably contains
- * them.
- */
+/** A log is compacted when it holds this many times the kept entries, or these bytes, and the state durably contains them. */
 const COMPACT_FACTOR = 5;
 const COMPACT_BYTES = 64 << 20;
 /** Kept for followers that are late by a moment. */
@@ -36,16 +32,12 @@ const TAIL_BYTES = 16 << 20;
 const MAX_HELD_BYTES = 512 << 20;
 /** Ticks without a message of the leader after which a follower campaigns at the earliest. */
 const ELECTION_TICKS = 10;
-/** Ticks between two heartbeats: an idle node does little else than send and answer them. */
-const HEARTBEAT_TICKS = 2;
 /** Ticks between two checks of configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
 /** Ticks between two warnings about proposals of the same peer. */
 const WARN_TICKS = 600;
-
 /** So much of the entries of the last time counts as done with each tick. */
 const DONE_BYTES_A_TICK = 256 << 10;
-
 /** Bytes of a message above which the transport is asked for room before it is encoded. */
 const LARGE_BYTES = 1 << 20;
 
@@ -89,6 +81,7 @@ export class ShardRuntime {
   readonly #warnedAt = new Map<PeerId, number>();
   /** The readies of a turn between `begin` and `finish`. */
   #readies: { group: Group; ready: Ready | null }[] | null = null;
+  readonly #quiet: Quiet;
   #ticks = 0;
   /** Bytes of entries that were written and may not be applied yet, by estimate. */
   #recentBytes = 0;
@@ -114,6 +107,7 @@ export class ShardRuntime {
         ),
     );
     this.membership = new Membership(this.groups);
+    this.#quiet = new Quiet(this.groups);
   }
 
   get peerId(): PeerId {
@@ -132,13 +126,19 @@ export class ShardRuntime {
   tick(): void {
     this.#ticks++;
     this.#recentBytes = Math.max(0, this.#recentBytes - DONE_BYTES_A_TICK);
+    const isBeat = this.#quiet.tick();
     for (const group of this.groups) {
-      group.raft.tick();
+      group.raft.tick(isBeat);
       group.confirmed.tick();
       group.countLed();
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
+  }
+
+  /** Nothing but heartbeats has come or gone for a while: ticks may come several at once. */
+  get isQuiet(): boolean {
+    return this.#quiet.isQuiet;
   }
 
   /** The process was stopped for this many ticks: leaders may have changed unnoticed. */
@@ -162,6 +162,7 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
       this.#heard.set(message.from, from);
+      this.#quiet.note(message);
       group.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
@@ -228,8 +229,7 @@ export class ShardRuntime {
 
   /**
    * First half of a turn: sends messages that need no write. True: something was sent. A caller that runs the network
-   * before
-   * `finish` then gains the time of the write.
+   * before `finish` then gains the time of the write.
    */
   begin(): boolean {
     assert(this.#readies === null, "a turn that was begun is finished first");
@@ -247,9 +247,7 @@ export class ShardRuntime {
     return told || sent;
   }
 
-  /**
-   * Second half: one durable write, the messages that depend on it, the committed entries. True: something was sent.
-   */
+  /** Second half: one durable write, the messages that depend on it, the committed entries. True: something was sent. */
   finish(): boolean {
     const { logStore, stateMachine } = this.#components;
     const readies = this.#readies ?? [];
@@ -257,7 +255,10 @@ export class ShardRuntime {
     // A committed change is on disk as the configuration before the state can be past its entry.
     for (const { group, ready } of readies) if (ready !== null) group.applyConfigChanges(ready);
     const writes = readies.flatMap(({ group, ready }) => groupWrite(group, ready));
-    if (writes.length > 0) logStore.write(writes);
+    if (writes.length > 0) {
+      this.#quiet.active();
+      logStore.write(writes);
+    }
     const sent = this.#send(
       readies.flatMap(({ group, ready }) => outgoing(group, ready?.messagesAfterPersist)),
     );
@@ -307,6 +308,7 @@ export class ShardRuntime {
 
   #sendTo(peer: PeerId, messages: readonly GroupMessage[], lane: "urgent" | "bulk"): void {
     this.#sentMessages += messages.length;
+    for (const { message } of messages) this.#quiet.note(message);
     const { transport } = this.#components;
     // A large message is not encoded in vain.
     const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message.entries), 0);

@@ -159,6 +159,13 @@ export class AddressBook {
     return out;
   }
 
+  /** Every address leads to a connected peer, or to this node itself. */
+  isSettled(connected: (peer: string) => boolean): boolean {
+    for (const { peer, dialling } of this.#known.values())
+      if (dialling || peer === null || (peer !== this.#self && !connected(peer))) return false;
+    return true;
+  }
+
   /** `peer` answered at the address; it may be this node itself. */
   answered(address: string, peer: string, now: number): void {
     const known = this.#known.get(address);

@@ -265,3 +265,7 @@ export class Link {
     this.#handlers.onClose();
   }
 }
+
+/** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */
+export const isBetter = (link: Link, than: Link, isSmaller: boolean): boolean =>
+  link.outbound === than.outbound || link.outbound === isSmaller;

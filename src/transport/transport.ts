@@ -15,15 +15,16 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { AddressProblem, Lane, PeerTraffic, Transport, TransportHandlers } from "../shard/seams.ts";
-import { AddressBook, type RememberedAddresses, splitAddress } from "./address-book.ts";
+import { AddressBook, type RememberedAddresses } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
 import { DnsAddresses, isDnsList, type ResolveTxt } from "./addresses/dns-addresses.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { createNode, gossipOf } from "./libp2p/create-node.ts";
 import { deferWindowUpdates, hasWindow } from "./libp2p/window-updates.ts";
-import { announced, isLoopbackAddress } from "./addresses/loopback.ts";
-import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
+import { isLoopbackAddress } from "./addresses/loopback.ts";
+import { OwnAddresses } from "./own-addresses.ts";
+import { isBetter, Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
 import { PeerMeters } from "./peer-meters.ts";
 import { privateNetwork } from "./private-network.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -33,7 +34,8 @@ import { receiveTransfer, serveTransfer, TransferError, TransferSlots } from "./
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 
-const TICK_MS = 250;
+/** `settled`: while no address waits for a dial. */
+const TICK_MS = { usual: 250, settled: 500 } as const;
 const DIAL_TIMEOUT_MS = 5000;
 /** A peer learned by gossip that has the smaller id dials this node; this node waits so long before it dials itself. */
 const YIELD_DIAL_MS = 700;
@@ -87,6 +89,7 @@ export class Libp2pTransport implements Transport {
   readonly #reached = new Set<string>();
   readonly #strangers: Strangers;
   readonly #meters: PeerMeters;
+  readonly #own: OwnAddresses;
   readonly #transfers = new TransferSlots(MAX_TRANSFERS);
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -101,6 +104,7 @@ export class Libp2pTransport implements Transport {
     this.#refusals = new RefusalLog(components);
     this.#meters = new PeerMeters(() => components.clock.now());
     this.#strangers = new Strangers(components.logger);
+    this.#own = new OwnAddresses(() => this.#node?.getMultiaddrs() ?? [], components.clock);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
     const given = options.peers.filter((address) => !isDnsList(address));
@@ -163,16 +167,17 @@ export class Libp2pTransport implements Transport {
     this.#discovery?.stop();
     const node = this.#node;
     this.#node = null;
+    this.#own.forget();
     await Promise.all([...this.#links.values()].map((link) => link.close()));
     await node?.stop();
   }
 
   addresses(): string[] {
-    return this.#node?.getMultiaddrs().map(String) ?? [];
+    return [...this.#own.all];
   }
 
   announced(): string[] {
-    return announced(this.addresses().map((a) => splitAddress(a).address));
+    return this.#own.announced;
   }
 
   connected(): PeerId[] {
@@ -259,7 +264,8 @@ export class Libp2pTransport implements Transport {
     for (const address of this.#book.due(now, connected)) void this.#dial(address);
     for (const { address, reason } of this.#book.takeReports(now, connected))
       this.#components.logger.info("a peer cannot be reached", { address, reason });
-    this.#timer = clock.after(TICK_MS, () => this.#tick());
+    const pause = this.#book.isSettled(connected) ? TICK_MS.settled : TICK_MS.usual;
+    this.#timer = clock.after(pause, () => this.#tick());
   }
 
   async #dial(address: string): Promise<void> {
@@ -321,7 +327,8 @@ export class Libp2pTransport implements Transport {
           this.#closeLater(peerId, connection);
           return refusal;
         }
-        if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
+        if (other !== undefined && !isBetter(link, other, this.peerId < peerId))
+          return "there is a stream already";
         this.#links.set(peerId, link);
         this.#heardAt.set(peerId, this.#components.clock.now());
         other?.refuse("there is a newer stream");
@@ -364,12 +371,6 @@ export class Libp2pTransport implements Transport {
     if (link === undefined || !link.isOpen) return null;
     const now = this.#components.clock.now();
     return link.wasHeard ? 0 : now - (this.#heardAt.get(peerId) ?? now);
-  }
-
-  /** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */
-  #isBetter(link: Link, than: Link, peerId: PeerId): boolean {
-    if (link.outbound === than.outbound) return true;
-    return link.outbound === this.peerId < peerId;
   }
 
   #onTransfer(stream: Stream, connection: Connection): void {

@@ -60,7 +60,8 @@ describe("status", () => {
         {
           level: "warn",
           text: "2 of 3 voters are in touch: no further machine may fail",
-          advice: "n2 has not answered for 12 min. Writes go on. If the machine is gone for good",
+          advice:
+            "n2 has not answered for 12 min. Writes go on. marmot status on its machine says why; if that is gone for good",
           command: "marmot members remove n2 --db /srv/app.db",
         },
       ],

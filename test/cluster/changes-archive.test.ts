@@ -1,6 +1,6 @@
 /** The change feed and undo beyond the history of a node: the archive gives the rest, and the seam is not seen. */
 import { expect, test } from "bun:test";
-import { readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { UndoResult } from "../../src/operations/changes-api.ts";
@@ -53,12 +53,16 @@ async function shipped(node: TestNode): Promise<void> {
 
 test("one shard, an encrypted folder: the events are those of a node that has them all, from each position on", async () => {
   const base = join(tmpdir(), `marmot-past-${process.pid}`);
-  const [key, place] = [`${base}.key`, `${base}.archive`];
+  const [key, place, temporary] = [`${base}.key`, `${base}.archive`, `${base}.tmp`];
+  mkdirSync(temporary);
   writeFileSync(key, "the key of this archive\n");
   const archive = ["--archive", place, "--archive-key", key, "--archive-interval", "100ms"];
   const cluster = await TestCluster.start({
     ...{ shards: 1, count: 2, quiet: true, schema: SCHEMA },
     options: archive,
+    prepare: (made) => {
+      for (const node of made.nodes) node.environment = { TMPDIR: temporary };
+    },
   });
   try {
     const [all, few] = cluster.nodes as [TestNode, TestNode];
@@ -140,12 +144,28 @@ test("one shard, an encrypted folder: the events are those of a node that has th
 
     await undoes(all, few, start, first);
     await refuses(few, start, place);
-    expect(readdirSync(tmpdir()).filter((name) => name.startsWith("marmot-changes-"))).toEqual([]);
+    await interrupt(["at", first, "--archive", place, "--archive-key", key], temporary);
+    await until(
+      () => readdirSync(temporary).join() === "" || readdirSync(temporary).join(),
+      "no file is left",
+    );
   } finally {
     await cluster.stop();
-    for (const path of [key, place]) rmSync(path, { recursive: true, force: true });
+    for (const path of [key, place, temporary]) rmSync(path, { recursive: true, force: true });
   }
 }, 120_000);
+
+/** A signal ends a command that has files in the folder for temporary files. */
+async function interrupt(args: readonly string[], temporary: string): Promise<void> {
+  const cmd = [BINARY, ...args, "--", "sh", "-c", "sleep 60", "{}"];
+  const child = Bun.spawn(cmd, { env: { ...process.env, TMPDIR: temporary }, stderr: "pipe" });
+  await until(() => readdirSync(temporary).some((name) => name.startsWith("marmot-at-")), "it has begun");
+  child.kill("SIGTERM");
+  expect([await child.exited, await new Response(child.stderr).text()]).toEqual([
+    1,
+    expect.stringContaining("interrupted"),
+  ]);
+}
 
 /** The journal of a node tells a conflict in the present columns, and with its state. */
 const withoutConflict = (line: string): string => line.replace(/,"conflict":\{.*$/, "");

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -126,6 +127,15 @@ test("a damaged file: the hint names file and data directory as a shell takes th
   expect([repaired.code, repaired.stderr]).toEqual([0, ""]);
   await until(async () => (await readyz()) === "ready", "the node is ready");
   expect(query("SELECT v FROM t ORDER BY id")).toEqual([["first"], ["confirmed"]]);
+
+  await stop();
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(db + suffix, { force: true });
+  mkdirSync(db);
+  for (const verb of ["repair", "cleanup", "rejoin", "doctor", "run"]) {
+    const { code, stdout, stderr } = shell(`marmot ${verb} ${place()}`);
+    expect([verb, code, stdout + stderr]).toEqual([verb, 1, expect.stringContaining("is a folder")]);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  }
 });
 
 test("a log that lost its end, or is damaged: the whole cluster is formed again from the file", async () => {
@@ -153,6 +163,18 @@ test("a log that lost its end, or is damaged: the whole cluster is formed again 
   expect(log()).not.toMatch(/^\s+at /m);
   await formAgain(log());
   expect(query("SELECT v FROM t ORDER BY id")).toEqual([["first"], ["confirmed"], ["not sent"]]);
+});
+
+test("a member whose data directory has its key alone forms no new cluster by itself", async () => {
+  write("INSERT INTO t VALUES(2, 'not lost')");
+  await stop();
+  for (const name of readdirSync(data).filter((name) => name !== "node.key"))
+    rmSync(join(data, name), { recursive: true });
+  await start();
+  await until(() => child?.exitCode !== null || "it runs", "the node refuses to start");
+  expect(log()).toContain("neither its replica nor its log");
+  await formAgain(log());
+  expect(query("SELECT v FROM t ORDER BY id")).toEqual([["first"], ["not lost"]]);
 });
 
 /** Does as the hint says. */

@@ -109,6 +109,12 @@ for (const shards of [1, 16])
       const found = await conflicts(a);
       expect(await conflicts(b)).toEqual(found);
       expect(new Set(found.map((c) => c.kind))).toEqual(new Set(["unseen write"]));
+      expect(found.map(({ table, key }) => `${table} ${key}`).sort()).toEqual([
+        "mails 9",
+        "plain 10",
+        "plain 901",
+        "words 'w9', 4.5",
+      ]);
       for (const { id } of found.filter((c) => c.table === "plain")) {
         const restored = JSON.parse(
           a.marmot("conflicts", "restore", id, "--overwrite", "--json").stdout,

@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { useS3 } from "../../src/base/s3/s3-client.ts";
+import { openS3 } from "../../src/archive/stores/s3-store.ts";
 import { type BackupPlace, backupPlace } from "../../src/node/backup/places/place.ts";
 
 const SECRET = "a-secret-key";
@@ -13,6 +14,8 @@ const objects = new Map<string, Buffer>();
 /** Fault of the next requests; each call answers whether this request has it. */
 let busy: (request: IncomingMessage) => boolean = () => false;
 let cut: (request: IncomingMessage) => boolean = () => false;
+/** The request is done, and its answer is lost. */
+let lost: (request: IncomingMessage) => boolean = () => false;
 let requests = 0;
 
 async function serve(request: IncomingMessage, answer: ServerResponse): Promise<void> {
@@ -25,7 +28,10 @@ async function serve(request: IncomingMessage, answer: ServerResponse): Promise<
   const isCut = cut(request);
   if (request.method === "PUT") {
     if (isCut) return void request.socket.destroy();
+    if (request.headers["if-none-match"] === "*" && objects.has(pathname))
+      return void answer.writeHead(412).end("<Error><Code>PreconditionFailed</Code></Error>");
     objects.set(pathname, body);
+    if (lost(request)) return void request.socket.destroy();
     return void answer.writeHead(200, { etag: '"1"' }).end();
   }
   const object = objects.get(pathname);
@@ -63,7 +69,7 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(scratch, { recursive: true, force: true });
   objects.clear();
-  busy = cut = () => false;
+  busy = cut = lost = () => false;
   requests = 0;
 });
 
@@ -126,4 +132,50 @@ test("a store that stays busy is given up after some attempts", async () => {
     "in 5 attempts: it answers 503",
   );
   expect(requests).toBe(5);
+}, 60_000);
+
+test("an object of an archive is created once, also when the answer is lost, and never takes the place of another", async () => {
+  const store = openS3("s3://box/archive");
+  const [own, other] = [Buffer.from("own"), Buffer.from("other")];
+  let answers = 0;
+  lost = ({ method }) => method === "PUT" && ++answers === 1;
+  expect(await store.create("chain/1", own)).toBe(true);
+  expect(answers).toBe(1);
+  expect(await store.create("chain/1", other)).toBe(false);
+  expect(await store.create("chain/1", own)).toBe(false);
+  // Another node is first while this one waits for its second attempt.
+  answers = 0;
+  busy = ({ method, url }) => {
+    if (method !== "PUT" || ++answers > 1) return false;
+    objects.set(new URL(url!, "http://x").pathname, other);
+    return true;
+  };
+  expect(await store.create("chain/2", own)).toBe(false);
+  expect(await store.get("chain/2")).toEqual(other);
+  expect(await store.get("chain/3")).toBeNull();
+}, 60_000);
+
+test("objects of an archive are read and written although requests fail, and a copy begins again", async () => {
+  const store = openS3("s3://box/archive");
+  let [failed, begun] = [0, 0];
+  busy = () => failed++ % 2 === 0;
+  await store.put("head.json", CONTENT);
+  expect(Buffer.compare((await store.get("head.json"))!, CONTENT)).toBe(0);
+  busy = () => false;
+  let cuts = 0;
+  cut = ({ method }) => method === "GET" && ++cuts % 3 !== 0;
+  expect(Buffer.compare((await store.get("head.json"))!, CONTENT)).toBe(0);
+  expect(Buffer.compare(await read(store.stream("head.json")), CONTENT)).toBe(0);
+  cut = () => false;
+  const chunks = async function* (): AsyncGenerator<Uint8Array, void> {
+    begun++;
+    yield await Promise.resolve(CONTENT);
+    if (begun === 1) throw new Error("the file was not ready");
+  };
+  await store.upload("copies/1", chunks);
+  expect(begun).toBe(2);
+  expect(Buffer.compare((await store.get("copies/1"))!, CONTENT)).toBe(0);
+  busy = () => true;
+  const message = await store.get("head.json").then(String, (error: Error) => error.message);
+  expect(message).toContain("the store s3://box/archive does not answer as it should, in 3 attempts");
 }, 60_000);

@@ -51,7 +51,8 @@ test("a silent voter of three: no further machine may fail, and how to remove it
   expect(level).toBe("warn");
   expect(findings[0]).toMatchObject({
     text: "2 of 3 voters are in touch: no further machine may fail",
-    advice: "n3 has not answered for 12 min. Writes go on. If the machine is gone for good",
+    advice:
+      "n3 has not answered for 12 min. Writes go on. marmot status on its machine says why; if that is gone for good",
     command: "marmot members remove n3 --db '/srv/my shop.db'",
   });
 });

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { asPeerId } from "../../src/base/ids.ts";
+import type { NodeNews } from "../../src/replication/messages/control-messages.ts";
 import { PeerNews } from "../../src/replication/peer-news.ts";
 
 const OLD = 60_000;
@@ -82,4 +83,23 @@ test("without a member in touch for long, all may have been replaced, if they di
     needed.wait(OLD);
     expect(needed.news.isVouched(9, asPeerId("p9"))).toBeFalse();
   }
+});
+
+test("equal news of a quiet node are told only now and then, other news and those of a busy node at once", () => {
+  const { news, wait } = setup({ voters: [1, 2, 3], connected: ["p1"] });
+  const own = told(undefined) as NodeNews;
+  const sent: string[] = [];
+  news.tell = (peer) => void sent.push(peer);
+  const tell = (what: NodeNews, isQuiet: boolean): number => {
+    sent.length = 0;
+    news.tellNews(what, isQuiet);
+    return sent.length;
+  };
+  expect(tell(own, true)).toBe(1);
+  wait(1000);
+  expect(tell(own, true)).toBe(0);
+  expect(tell(own, false)).toBe(1);
+  expect(tell({ ...own, ready: false }, true)).toBe(1);
+  wait(3000);
+  expect(tell({ ...own, ready: false }, true)).toBe(1);
 });

@@ -58,6 +58,12 @@ const ofArchives = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/archive.test.ts",
 });
 
+/** Caught by two nodes that merge the links of an archive. */
+const ofMerging = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/archive/merging.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -575,7 +581,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "a snapshot that is behind in a shard replaces the own replica",
       0,
       "replica/copies/install-snapshot.ts",
-      "const isAhead = readPositions(next).every((index, shard) => index >= before[shard]!);",
+      "const isAhead = isAheadOf(next, before);",
       "const isAhead = readPositions(next).length === before.length;",
     ),
     test: "test/node/whole.test.ts",
@@ -947,7 +953,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   ofArchives(
     "an entry is left out between two segments",
-    "archive/shipping/shipper.ts",
+    "archive/shipping/segments.ts",
     "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
     "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
   ),
@@ -956,6 +962,24 @@ export const MUTATIONS: readonly Mutation[] = [
     "archive/shipping/shipper.ts",
     ".store(node, archive, this.#tail.link.number + 1)",
     ".store(node, archive, this.#tail.link.number + 3)",
+  ),
+  ofMerging(
+    "merged links lack the entries of the first one",
+    "archive/merging.ts",
+    "run.flatMap(({ link }) => link.entries[shard]!)",
+    "run.slice(1).flatMap(({ link }) => link.entries[shard]!)",
+  ),
+  ofMerging(
+    "merged links have the hash of the first one",
+    "archive/merging.ts",
+    "hash: last.hash,",
+    "hash: first.hash,",
+  ),
+  ofMerging(
+    "a link of a node that slept counts more than the merged ones",
+    "archive/archive.ts",
+    "if (known !== null) return this.#merged(known);",
+    "if (known !== null && (await this.store.get(linkName(number))) === null) return this.#merged(known);",
   ),
   {
     ...one(

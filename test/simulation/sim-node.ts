@@ -39,7 +39,7 @@ const HISTORY_BYTES = 64 << 20;
 const WALL_START = 1_700_000_000_000;
 const ARCHIVE: NonNullable<NodeOptions["archive"]> = {
   ...{ to: "memory", intervalMs: 40, keep: { ms: null, snapshots: null }, keyFile: null },
-  limits: { copyLinks: 15 },
+  limits: { copyLinks: 15, mergeMs: 240 },
 };
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 

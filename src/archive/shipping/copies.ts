@@ -80,7 +80,7 @@ export class Copies {
       const time = new Date(clock.wallTime()).toISOString().replace(/[-:.]/g, "");
       const data = `copies/${time}-${id}`;
       const facts: CopyFacts = { bytes: 0, sha256: "" };
-      await archive.store.upload(data, encodeCopy(file, data, archive.seal, facts));
+      await archive.store.upload(data, () => encodeCopy(file, data, archive.seal, facts));
       return { ...copy, ...facts, data, follow };
     } finally {
       rmSync(file, { force: true });

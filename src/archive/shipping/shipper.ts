@@ -4,21 +4,23 @@
  * same time write no link twice. Replication never waits for it.
  */
 import type { Clock } from "../../base/clock.ts";
-import { errorMessage, UserError } from "../../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
 import { hasReached, showPosition } from "../../base/text/position-token.ts";
-import type { Entry } from "../../raft/model/types.ts";
 import { Archive, type Chained } from "../archive.ts";
 import { Claims } from "./claims.ts";
-import { Continuity, GAP_REASONS, stateOf } from "./continuity.ts";
+import { Continuity, stateOf } from "./continuity.ts";
 import { Copies, type StoredCopy } from "./copies.ts";
-import type { Segment, SnapshotLink } from "../chain-link.ts";
+import { entryBytes, type Segment, type SnapshotLink } from "../chain-link.ts";
 import { Marks } from "./marks.ts";
+import { MERGE_MS, Merges } from "./merges.ts";
 import { type Keep, Pruning } from "../prune.ts";
 import type { Seal } from "../seal.ts";
 import { Rest } from "./rest.ts";
-import type { ShippedNode, ShippedState, ShipperStatus } from "./shipped.ts";
+import { makeSegment, makeSnapshotLink } from "./segments.ts";
+import type { ShippedNode, ShipperStatus } from "./shipped.ts";
+import { ShippingReport } from "./shipping-report.ts";
 import type { ArchiveStore } from "../stores/store.ts";
 
 const LOOK_MS = 250;
@@ -27,8 +29,8 @@ const STANDBY_MS = 5000;
 /** After so long without a new link a node that is ahead ships itself. */
 const TAKE_OVER_MS = 20_000;
 const LONGEST_PAUSE_MS = 30_000;
-/** Entries of one segment. */
-const SEGMENT_BYTES = 8 << 20;
+/** Of the interval of merges, the share for which a known end is fresh. */
+const FRESH_SHARE = 6;
 
 export interface ShipperComponents {
   /** null: the node joins, or replaces its replica. The same object while its files are open. */
@@ -47,8 +49,8 @@ export interface ShipperOptions {
   readonly keep: Keep;
   /** Absent: it makes the archive if there is none. */
   readonly mayCreate?: boolean;
-  /** Snapshots and pruning, sooner: for tests. */
-  readonly limits?: { readonly copyLinks?: number; readonly patienceMs?: number };
+  /** Snapshots, merges and gaps, sooner: for tests. */
+  readonly limits?: { readonly copyLinks?: number; readonly patienceMs?: number; readonly mergeMs?: number };
 }
 
 export class Shipper {
@@ -62,11 +64,12 @@ export class Shipper {
   #tail: Chained | null = null;
   /** The end of the archive, also while it does not answer. */
   #known: Chained | null = null;
+  /** When it was known to be the end, by both clocks: one of them goes on while the machine sleeps. */
   #tailAt = 0;
+  #tailWall = 0;
   #ships = false;
   /** The archive has no snapshot, although it may have links. */
   #isBare = false;
-  #state: ShipperStatus["state"] = "waiting";
   #behindSince: number | null = null;
   readonly #continuity: Continuity;
   readonly #copies: Copies;
@@ -75,36 +78,33 @@ export class Shipper {
   #copy: StoredCopy | null = null;
   readonly #claims: Claims;
   readonly #pruning: Pruning;
-  #counts = { shipped: 0, bytes: 0, snapshots: 0, failures: 0 };
-  #lastAt: number | null = null;
-  #lastSnapshotAt: number | null = null;
-  #error = "";
+  readonly #merges: Merges;
+  readonly #report: ShippingReport;
 
   constructor(components: ShipperComponents, options: ShipperOptions) {
     this.#components = components;
     this.#options = options;
     this.#rest = new Rest(components.clock);
+    this.#report = new ShippingReport(components.logger, components.store.shown);
     this.#pruning = new Pruning(components, options.keep);
     this.#continuity = new Continuity(options.limits?.patienceMs);
     this.#claims = new Claims(components.clock);
+    this.#merges = new Merges(components, this.#mergeMs);
     this.#copies = new Copies(components, options.limits?.copyLinks);
   }
 
   get status(): ShipperStatus {
-    const { clock, store } = this.#components;
+    const { clock } = this.#components;
     const known = this.#known?.link ?? null;
     const positions = this.#node?.positions() ?? [];
     const behind =
       known === null ? 0 : positions.reduce((sum, at, i) => sum + Math.max(0, at - known.to[i]!), 0);
     const behindMs = this.#behindSince === null || behind === 0 ? 0 : clock.now() - this.#behindSince;
     return {
-      ...{ to: store.shown, state: this.#state },
+      ...this.#report.facts,
       position: known === null ? null : showPosition(known.to),
       ...{ behindEntries: behind, behindMs: Math.round(behindMs) },
       ...{ number: known?.number ?? null, node: known?.node ?? null },
-      ...{ shipped: this.#counts.shipped, bytes: this.#counts.bytes, snapshots: this.#counts.snapshots },
-      ...{ lastAt: this.#lastAt, lastSnapshotAt: this.#lastSnapshotAt },
-      ...{ failures: this.#counts.failures, error: this.#error },
     };
   }
 
@@ -116,7 +116,7 @@ export class Shipper {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#rest.end();
-    await Promise.all([this.#running, this.#copying]);
+    await Promise.all([this.#running, this.#copying, this.#merges.stop()]);
   }
 
   async #run(): Promise<void> {
@@ -125,13 +125,13 @@ export class Shipper {
     while (!this.#stopped) {
       const node = this.#attach();
       if (node === null) {
-        this.#state = "waiting";
+        this.#report.state = "waiting";
         await this.#rest.take(LOOK_MS);
         continue;
       }
       try {
         await this.#turn(node);
-        this.#healthy();
+        this.#report.healthy();
         pause = intervalMs;
       } catch (error) {
         if (this.#stopped) return;
@@ -163,26 +163,9 @@ export class Shipper {
   }
 
   #failed(error: unknown): void {
-    const { logger, store } = this.#components;
-    this.#counts.failures++;
-    this.#state = "paused";
     this.#archive = this.#tail = null;
     this.#ships = false;
-    const reason = error instanceof UserError ? `${error.message} (${error.hint})` : errorMessage(error);
-    if (reason !== this.#error)
-      logger.event(
-        "archive",
-        `the archive is paused: ${reason}`,
-        { to: store.shown, error: reason },
-        "error",
-      );
-    this.#error = reason;
-  }
-
-  #healthy(): void {
-    if (this.#error === "") return;
-    this.#error = "";
-    this.#components.logger.event("archive", "the archive goes on", { to: this.#components.store.shown });
+    this.#report.failed(error);
   }
 
   async #turn(node: ShippedNode): Promise<void> {
@@ -195,12 +178,12 @@ export class Shipper {
     const isLate = this.#tail !== null && clock.now() - this.#lastMoved >= TAKE_OVER_MS;
     if (!leads && !(isLate && this.#isAhead(node))) {
       this.#ships = false;
-      this.#state = "standby";
+      this.#report.state = "standby";
       return;
     }
     if (!this.#ships) this.#components.logger.info("this node ships to the archive", { to: archive.shown });
     this.#ships = true;
-    this.#state = "shipping";
+    this.#report.state = "shipping";
     await this.#ship(node, archive, leads);
   }
 
@@ -215,7 +198,7 @@ export class Shipper {
       logger.event("archive", `a new archive at ${store.shown}`, { to: store.shown });
     }
     archive?.requireCluster(node.cluster);
-    if (archive === null) this.#state = "standby";
+    if (archive === null) this.#report.state = "standby";
     return archive;
   }
 
@@ -225,10 +208,22 @@ export class Shipper {
     const { clock } = this.#components;
     const before = this.#tail ?? this.#known;
     if (this.#tail === null || this.#isBare) this.#isBare = (await archive.snapshots()).length === 0;
-    const tail = await archive.tail(this.#tail);
+    const tail = await archive.tail(this.#tail, this.#isFresh());
     this.#tailAt = clock.now();
+    this.#tailWall = clock.wallTime();
     if (tail?.hash !== before?.hash || before === null) this.#lastMoved = clock.now();
     if (tail !== null) this.#moved(node, tail);
+  }
+
+  get #mergeMs(): number {
+    return this.#options.limits?.mergeMs ?? MERGE_MS;
+  }
+
+  /** Links after the end that this node knows are too new to be merged. */
+  #isFresh(): boolean {
+    const { clock } = this.#components;
+    const age = Math.max(clock.now() - this.#tailAt, clock.wallTime() - this.#tailWall);
+    return age < this.#mergeMs / FRESH_SHARE;
   }
 
   #moved(node: ShippedNode, tail: Chained): void {
@@ -257,7 +252,7 @@ export class Shipper {
       }
       if (broken !== "none") {
         if (!leads) return;
-        if (broken !== "first") this.#tellGap(tail!, broken);
+        if (broken !== "first") this.#report.gap(tail!.link, broken);
         if (!(await this.#beginAgain(node, archive, tail !== null))) return;
         continue;
       }
@@ -273,22 +268,14 @@ export class Shipper {
         break;
       }
       if (!hasReached(state.positions, end.link.to)) return;
-      const segment = this.#segment(node, end, state);
+      const now = clock.wallTime();
+      const segment = makeSegment({ node, tail: end, state, marks: this.#marks, now });
       if (!(await this.#add(node, archive, segment))) return;
-      this.#copies.shipped(segment.entries.flat().reduce((sum, { data }) => sum + data.length, 0));
+      this.#copies.shipped(entryBytes(segment));
     }
     this.#copyWhenDue(node, archive);
     await this.#pruning.look(archive);
-  }
-
-  #tellGap({ link }: Chained, broken: "compacted" | "fork"): void {
-    const at = showPosition(link.to);
-    this.#components.logger.event(
-      "archive",
-      `${GAP_REASONS[broken]}; a snapshot follows ${at}`,
-      { position: at },
-      "warn",
-    );
+    this.#merges.look(archive);
   }
 
   /** A snapshot with which the chain begins, or goes on after a gap. */
@@ -299,43 +286,16 @@ export class Shipper {
     return this.#addSnapshot(node, archive, copy, gap);
   }
 
-  #segment(node: ShippedNode, { link, hash }: Chained, { positions, sums }: ShippedState): Segment {
-    const from = link.to;
-    const share = Math.max(1 << 16, Math.floor(SEGMENT_BYTES / node.shards));
-    const entries: Entry[][] = [];
-    const [to, terms] = [[...from], [...link.terms]];
-    for (let shard = 0; shard < node.shards; shard++) {
-      const [first, end] = [from[shard]! + 1, positions[shard]! + 1];
-      const list = first < end ? node.log(shard).entries(first, end, share) : [];
-      entries.push(list);
-      const last = list.at(-1);
-      if (last === undefined) continue;
-      to[shard] = last.index;
-      terms[shard] = last.term;
-    }
-    const now = this.#components.clock.wallTime();
-    const marks = this.#marks.between(from, to, entries, now);
-    const isWhole = positions.every((index, shard) => index === to[shard]);
-    return {
-      ...{ kind: "segment", number: link.number + 1, previous: hash, cluster: node.cluster, time: now },
-      ...{ node: node.name, from, to, terms, marks, entries },
-      since: marks.at(-1)![0],
-      sums: isWhole ? sums : null,
-    };
-  }
-
   /** False: another node has written this number. */
   async #add(node: ShippedNode, archive: Archive, link: Segment | SnapshotLink): Promise<boolean> {
     const added = await archive.add(link);
     if (added === null) {
       this.#ships = false;
-      this.#tail = await archive.tail(this.#tail);
+      this.#tail = await archive.tail(this.#tail, this.#isFresh());
       if (this.#tail !== null) this.#moved(node, this.#tail);
       return false;
     }
-    this.#counts.shipped++;
-    this.#counts.bytes += added.size;
-    this.#lastAt = link.time;
+    this.#report.shipped(added);
     this.#lastMoved = this.#components.clock.now();
     this.#claims.changed();
     this.#moved(node, added);
@@ -348,27 +308,19 @@ export class Shipper {
   async #addSnapshot(
     node: ShippedNode,
     archive: Archive,
-    { positions, terms, at, data, bytes, sha256, follow }: StoredCopy,
+    copy: StoredCopy,
     gap: boolean | null,
   ): Promise<boolean> {
-    const tail = this.#tail;
-    const number = (tail?.link.number ?? 0) + 1;
-    const end = gap === null ? tail!.link : { to: positions, terms, since: at };
-    const link: SnapshotLink = {
-      ...{ kind: "snapshot", number, previous: tail?.hash ?? "", cluster: node.cluster },
-      ...{ time: this.#components.clock.wallTime(), node: node.name },
-      ...{ to: end.to, terms: end.terms, since: end.since, sums: null, positions, at, data, bytes, sha256 },
-      ...{ follow: gap === null ? follow : number + 1, gap: gap === true },
-    };
+    const now = this.#components.clock.wallTime();
+    const link = makeSnapshotLink({ node, tail: this.#tail, copy, gap, now });
     await archive.addMarker(link);
     if (!(await this.#add(node, archive, link))) {
       await archive.removeMarker(link);
       return false;
     }
     this.#isBare = false;
-    this.#counts.snapshots++;
-    this.#lastSnapshotAt = at;
-    this.#copies.made(bytes);
+    this.#report.snapshot(link);
+    this.#copies.made(link.bytes);
     return true;
   }
 

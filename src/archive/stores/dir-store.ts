@@ -1,16 +1,17 @@
 /** An archive in a folder. */
 import { constants, createReadStream, type Dirent } from "node:fs";
-import { copyFile, link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ArchiveStore } from "./store.ts";
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? "";
 /** A large file is synced so often, so that the last sync is short. */
 const SYNC_BYTES = 64 << 20;
+/** Ending of a file that is not complete. */
+const PARTIAL = ".partial";
 
 export class DirStore implements ArchiveStore {
   readonly shown: string;
-  #made = 0;
 
   constructor(folder: string) {
     this.shown = folder;
@@ -54,12 +55,12 @@ export class DirStore implements ArchiveStore {
   }
 
   async put(name: string, bytes: Uint8Array): Promise<void> {
-    await this.upload(name, one(bytes));
+    await this.upload(name, () => one(bytes));
   }
 
-  async upload(name: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  async upload(name: string, open: () => AsyncIterable<Uint8Array>): Promise<void> {
     const path = join(this.shown, name);
-    const fresh = await this.#write(path, chunks);
+    const fresh = await this.#write(path, open());
     try {
       await rename(fresh, path);
     } catch (error) {
@@ -71,9 +72,10 @@ export class DirStore implements ArchiveStore {
 
   /** Returns the path of a synced file beside the named one. */
   async #write(path: string, chunks: AsyncIterable<Uint8Array>): Promise<string> {
-    const fresh = join(dirname(path), `.${process.pid}-${++this.#made}.partial`);
+    // Nodes on several machines can write into one folder.
+    const fresh = join(dirname(path), `.${crypto.randomUUID().slice(0, 13)}${PARTIAL}`);
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const file = await open(fresh, "w", 0o600);
+    const file = await open(fresh, "wx", 0o600);
     try {
       let unsynced = 0;
       for await (const chunk of chunks) {
@@ -99,6 +101,15 @@ export class DirStore implements ArchiveStore {
 
   remove(name: string): Promise<void> {
     return rm(join(this.shown, name), { force: true });
+  }
+
+  async sweep(before: number): Promise<void> {
+    for (const name of await readdir(this.shown, { recursive: true })) {
+      if (!name.endsWith(PARTIAL)) continue;
+      const path = join(this.shown, name);
+      const found = await unlessMissing(stat(path));
+      if (found !== null && found.mtimeMs < before) await rm(path, { force: true });
+    }
   }
 }
 

@@ -13,10 +13,12 @@ export interface ArchiveStore {
   create(name: string, bytes: Uint8Array): Promise<boolean>;
   /** The same, but replaces one of this name. */
   put(name: string, bytes: Uint8Array): Promise<void>;
-  /** A large object. A failure can leave a part. */
-  upload(name: string, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+  /** A large object. `open`: begins with the first chunk, at each attempt. */
+  upload(name: string, open: () => AsyncIterable<Uint8Array>): Promise<void>;
   stream(name: string): AsyncIterable<Uint8Array>;
   remove(name: string): Promise<void>;
+  /** Removes files that a process which was killed left before this time. */
+  sweep(before: number): Promise<void>;
 }
 
 export const decodeText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);

@@ -1,9 +1,9 @@
 /** Reads the rows of an app database that the cluster does not have, as far as the file is readable. */
 import type { DatabaseSync } from "node:sqlite";
-import { errorMessage } from "../../base/errors.ts";
+import { errorMessage, isDamage } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
-import { keyOfImage } from "../../change/key.ts";
+import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Image } from "../../change/value.ts";
 import { readShapes } from "../../replica/store/schema-store.ts";
@@ -27,8 +27,8 @@ export interface Salvage {
 }
 
 /**
- * Of a file of this node: rows with unacknowledged log rows that the replica has otherwise. Of any other file: rows whose key
- * the replica does not have. A deleted row is no row.
+ * Of a file of this node: rows with unacknowledged log rows that the replica has otherwise. Of any other file, and of tables
+ * whose change log is damaged: rows whose key the replica does not have. A deleted row is no row.
  */
 export function salvage(file: string, paths: DataPaths, peerId: PeerId): Salvage {
   const replica = openDatabase(paths.replica, { readOnly: true });
@@ -39,18 +39,25 @@ export function salvage(file: string, paths: DataPaths, peerId: PeerId): Salvage
   let db: DatabaseSync | null = null;
   try {
     db = openAppDb(file);
-    if (isOwn(db, file, peerId)) {
-      const pair = new FilePair(db, replica, { peerId, replicaFile: paths.replica });
-      pair.onUnreadable = (shape, error) => failed(shape.name, error);
+    const shapes = readShapes(replica);
+    const pair = pairOf(db, replica, { file, paths, peerId }, (error) => failed("Marmot's tables", error));
+    const unread = new Set(pair === null ? shapes.map(({ id }) => id) : []);
+    if (pair !== null) {
+      pair.onUnreadable = (shape, error) => {
+        if (!unread.has(shape.id)) failed(shape.name, error);
+        unread.add(shape.id);
+      };
       for (const { shape, image } of pair.ownRows()) if (image !== null) rows.push({ shape, image });
-    } else {
-      const { encoding } = readSettings(replica, paths.replica);
-      for (const shape of readShapes(replica)) {
-        try {
-          for (const image of unknownRows(db, replica, shape, encoding)) rows.push({ shape, image });
-        } catch (error) {
-          failed(shape.name, error);
-        }
+    }
+    // The change log does not tell their unsent rows.
+    const { encoding } = readSettings(replica, paths.replica);
+    const known = new Set(rows.map(({ shape, image }) => `${shape.id}/${keyIdOfImage(shape, image)}`));
+    for (const shape of shapes.filter(({ id }) => unread.has(id))) {
+      try {
+        for (const image of unknownRows(db, replica, shape, encoding))
+          if (!known.has(`${shape.id}/${keyIdOfImage(shape, image)}`)) rows.push({ shape, image });
+      } catch (error) {
+        if (pair === null) failed(shape.name, error);
       }
     }
   } catch (error) {
@@ -62,8 +69,23 @@ export function salvage(file: string, paths: DataPaths, peerId: PeerId): Salvage
   return { rows, unreadable };
 }
 
-const isOwn = (db: DatabaseSync, file: string, peerId: PeerId): boolean =>
-  readMeta(db, file)?.peerId === peerId && readCaptured(db) !== null;
+/** null: the file is another one's, or its bookkeeping cannot be read, which is reported. */
+function pairOf(
+  db: DatabaseSync,
+  replica: DatabaseSync,
+  { file, paths, peerId }: { file: string; paths: DataPaths; peerId: PeerId },
+  report: (error: unknown) => void,
+): FilePair | null {
+  try {
+    const isOwn = readMeta(db, file)?.peerId === peerId && readCaptured(db) !== null;
+    return isOwn ? new FilePair(db, replica, { peerId, replicaFile: paths.replica }) : null;
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    db.prepare("SELECT count(*) FROM sqlite_schema").get(); // throws where no table can be read
+    report(error);
+    return null;
+  }
+}
 
 /** Rows of the file with keys that the replica does not have. A table that the file does not have so throws. */
 function* unknownRows(

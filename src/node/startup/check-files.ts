@@ -5,7 +5,8 @@ import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
 import { type Halt, HaltError } from "../../base/halt.ts";
 import type { Epoch } from "../../shard/epochs.ts";
 import type { PeerId } from "../../base/ids.ts";
-import { readCaptured, readMeta } from "../../capture/install.ts";
+import { newFileLife, readCaptured, readMeta } from "../../capture/install.ts";
+import { readFileLife } from "../../rows/file-life.ts";
 import { isAlone, readLogHead, readMembership } from "../../log-store/log-file.ts";
 import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
@@ -19,6 +20,7 @@ import { fileError, salvageHint, sqliteCode } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
 import { marmotCommand } from "../../base/text/commands.ts";
+import { shellWord } from "../../base/text/spans.ts";
 import { mayFollow, supersededHalt } from "../halt/superseded.ts";
 import { formAgainHint, rejoinHint } from "../halt/refused.ts";
 
@@ -76,8 +78,8 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   }
 }
 
-const CHOICES = (paths: DataPaths): string =>
-  `give --peers to join the cluster again (after moving ${paths.folder} to another place), or run marmot cleanup on the file and form a new cluster with it`;
+const choices = (db: string, { folder }: DataPaths): string =>
+  `give --peers to join the cluster again (after moving ${shellWord(folder)} to another place), or run ${marmotCommand("cleanup", { db, folder })}, move ${shellWord(folder)} to another place if it is there, and form a new cluster with the file`;
 
 /** The log of an unfinished start: before its first use it holds no votes or entries. */
 const isUnused = (paths: DataPaths): boolean => readLogHead(paths.log).incarnation === 0;
@@ -151,7 +153,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     if (!existsSync(paths.log))
       throw new UserError(
         `${paths.log} is missing beside ${paths.replica}: the votes of this node are lost`,
-        CHOICES(paths),
+        choices(file, paths),
       );
     if (isLost) return { kind: "member", head };
     // A crash interrupted a join between receiving the replica and building the file: the join continues.
@@ -164,7 +166,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     return { kind: "member", head };
   }
   if (existsSync(paths.log) && !isUnused(paths))
-    throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
+    throw new UserError(`${paths.replica} is missing beside ${paths.log}`, choices(file, paths));
   if (hasPeers) return { kind: "join", head };
   if (!exists && !create)
     throw new UserError(
@@ -178,7 +180,12 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
       if (meta !== null && meta.peerId !== peerId)
         throw new UserError(
           `${file} belongs to node ${meta.peerId} of cluster ${meta.clusterId}, whose data directory is not ${paths.folder}`,
-          CHOICES(paths),
+          choices(file, paths),
+        );
+      if (meta !== null && !isNeverUsed(db))
+        throw new UserError(
+          `${file} is the file of a member of cluster ${meta.clusterId}, and ${paths.folder} has neither its replica nor its log`,
+          choices(file, paths),
         );
     } finally {
       db.close();
@@ -186,6 +193,10 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
   }
   return { kind: "form", head };
 }
+
+/** Capture was installed by a start that ended before its node wrote: a start begins again. */
+const isNeverUsed = (db: DatabaseSync): boolean =>
+  hasTable(db, "__marmot__status") && readFileLife(db)?.life === newFileLife().life;
 
 const readPositions = (replica: DatabaseSync): number[] =>
   replica
@@ -227,12 +238,12 @@ export function checkMemberFiles(
       if (cluster !== settings.clusterId)
         throw new UserError(
           `${path} belongs to cluster ${cluster}, but ${paths.replica} to cluster ${settings.clusterId}`,
-          CHOICES(paths),
+          choices(file, paths),
         );
       if (peer !== peerId)
         throw new UserError(
           `${path} belongs to node ${peer}, but the key in ${paths.identity} to node ${peerId}`,
-          CHOICES(paths),
+          choices(file, paths),
         );
     }
     const place = { db: file, folder: paths.folder };

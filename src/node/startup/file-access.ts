@@ -126,8 +126,23 @@ export interface NodeFiles {
 export const rejoinHint = ({ folder, db }: Pick<NodeFiles, "folder" | "db">): string =>
   `stop the node, move ${shellWord(folder)} and ${shellWord(db)} away, and let it join the cluster again with --peers; changes that were not sent stay in the file that was moved; if no other node is a member, keep ${shellWord(db)}, run ${marmotCommand("cleanup", { db, folder })}, and move only ${shellWord(folder)}: the next start forms a new cluster from the file`;
 
+/** null: there is a file at the path. */
+export function noDatabase(path: string): FileProblem | null {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() === true) return null;
+  return {
+    message:
+      stat === undefined
+        ? `${path} does not exist`
+        : `${path} should be a SQLite file and is a ${stat.isDirectory() ? "folder" : "special file"}`,
+    hint: "give the path of a SQLite file with --db",
+  };
+}
+
 /** An error at work or at a start, as a user can act on it; null: it is not of a file. */
 export function nodeFileError(error: unknown, files: NodeFiles): UserError | null {
+  const noFile = sqliteCode(error) === SQLITE.cantopen ? noDatabase(files.db) : null;
+  if (noFile !== null) return new UserError(noFile.message, noFile.hint, { cause: error });
   if (!isDamage(error)) return fileError(error, `${files.db} or a file in ${files.folder}`);
   // A start that was to form a cluster ended before there was a replica.
   const hint = existsSync(files.replica) ? rejoinHint(files) : salvageHint(files.db);

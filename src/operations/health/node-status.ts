@@ -163,18 +163,30 @@ function pending(replicator: Replicator | null): NodeStatus["pending"] {
 /** News of a peer that is older says nothing of the present. */
 const FRESH_MS = 5000;
 
-function quorum({ replicator, transport, peerId }: StatusSource): NodeStatus["quorum"] {
+/** A connected member that tells nothing for this time is halted, frozen or cut off: it counts for no quorum. */
+const SILENT_MS = 10_000;
+
+function inTouchWith({ transport, clock }: StatusSource, replicator: Replicator): PeerId[] {
+  return (transport?.connected() ?? []).filter((peer) => {
+    const news = replicator.peers.received.get(peer);
+    return news === undefined || clock.now() - news.at < SILENT_MS;
+  });
+}
+
+function quorum(source: StatusSource): NodeStatus["quorum"] {
+  const { replicator, peerId } = source;
   if (replicator === null) return { voters: 0, inTouch: 0, mayLose: 0 };
   const { voters, inTouch } = votersInTouch(replicator.runtime.groups[0]!.configuration, {
     peerId,
-    connected: transport?.connected() ?? [],
+    connected: inTouchWith(source, replicator),
   });
   return { voters, inTouch, mayLose: Math.max(-1, inTouch - Math.floor(voters / 2) - 1) };
 }
 
-function members({ transport, peerId, clock, keys }: StatusSource, replicator: Replicator): MemberStatus[] {
+function members(source: StatusSource, replicator: Replicator): MemberStatus[] {
+  const { transport, peerId, clock, keys } = source;
   const { members } = replicator.runtime.groups[0]!.configuration;
-  const connected = new Set(transport?.connected());
+  const connected = new Set(inTouchWith(source, replicator));
   const { replica } = replicator.replica;
   return members.map((m): MemberStatus => {
     const self = m.peerId === peerId;

@@ -116,7 +116,7 @@ function quorumFindings(facts: StatusFacts): Finding[] {
         ...(isReachedByOthers(facts, m)
           ? ([`${m.name} runs, and this node does not reach it`] as const)
           : ([
-              `${m.name} has not answered ${sinceOf(m)}. Writes go on. If the machine is gone for good`,
+              `${m.name} has not answered ${sinceOf(m)}. Writes go on. marmot status on its machine says why; if that is gone for good`,
               removal(facts, m),
             ] as const)),
       ),

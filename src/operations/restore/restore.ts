@@ -5,8 +5,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { foldName, isSameName } from "../../base/names.ts";
-import { decodeImage, encodeImage } from "../../change/codec.ts";
+import { decodeImage } from "../../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual } from "../../change/value.ts";
@@ -16,7 +15,7 @@ import type { Replicator } from "../../replication/replicator.ts";
 import { RestoreAsNew } from "./restore-as-new.ts";
 import { inFile } from "./in-file.ts";
 import type { RowWriter } from "./row-writer.ts";
-import { conflictId } from "../conflicts.ts";
+import { conflictId, ofTable } from "../conflicts.ts";
 import { showImage, showKey, showValue } from "../literals.ts";
 
 export interface RestoreOptions {
@@ -67,18 +66,6 @@ export function restore(
     result: { id, table: shape.name, columns, done, key, replaced: shown, children: [] },
     note: () => {},
   };
-}
-
-/** A row that is journalled under the name of its table: as a conflict of the table that has the name and all columns now. */
-function ofTable(conflict: StoredConflict, shapes: Iterable<TableShape>): StoredConflict {
-  const { note, losingImage } = conflict;
-  if (note === undefined || losingImage === null) return conflict;
-  const shape = [...shapes].find((s) => isSameName(s.name, note.table));
-  const values = new Map(decodeImage(losingImage).map((value, i) => [foldName(note.columns[i]!), value]));
-  if (shape === undefined || !shape.columns.every((c) => values.has(foldName(c.name)))) return conflict;
-  const image = shape.columns.map((c) => values.get(foldName(c.name))!);
-  const keyId = keyIdOfImage(shape, image);
-  return { ...conflict, table: shape.id, keyId, losingImage: encodeImage(image) };
 }
 
 /** Writes the losing image under its own key. */

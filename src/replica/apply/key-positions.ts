@@ -2,6 +2,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import { areNearKeys } from "../../rows/near-rows.ts";
 import { readPositions } from "../store/positions.ts";
 import type { LastWrite } from "./changeset.ts";
 import { RecentWriters } from "./recent-writers.ts";
@@ -81,11 +82,12 @@ export class KeyPositions {
     this.#upsert.run(table, keyId, shard, index, origin);
   }
 
-  /** The same write to many keys, in one statement. */
+  /** The same write to many keys, in one statement where they lie near each other. */
   setMany(table: number, keyIds: readonly KeyId[], write: LastWrite): void {
     const { shard, index, origin } = write;
     if (keyIds.length > 0) this.writers.note(write);
-    if (keyIds.length < SET_FROM) for (const keyId of keyIds) this.set(table, keyId, write);
+    if (keyIds.length < SET_FROM || !areNearKeys(keyIds))
+      for (const keyId of keyIds) this.#upsert.run(table, keyId, shard, index, origin);
     else this.#upsertMany.run(table, shard, index, origin, JSON.stringify(keyIds));
   }
 

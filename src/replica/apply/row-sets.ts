@@ -8,6 +8,7 @@ import type { ChangedRows } from "../../change/changed-rows.ts";
 import { encodeImage, imageHash, withEncoded } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import { type Image, Slices } from "../../change/value.ts";
+import { areNearRows } from "../../rows/near-rows.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { HistoryWriter } from "../history/history-writer.ts";
@@ -108,8 +109,12 @@ export class RowSets {
   }
 
   #writeWithUniques(table: TableRows, found: readonly FoundRow[]): void {
-    for (const set of setsOf(found, table.access.rowsAtOnce))
-      if (table.access.upsertUnlessClash(imagesOf(set))) this.#note(table, set);
+    const { access } = table;
+    const images = imagesOf(found);
+    // Rows that lie apart are written one by one; see `areNearRows`.
+    const size = areNearRows(access.shape, images) ? access.rowsAtOnce : 1;
+    for (const set of setsOf(found, size))
+      if (access.upsertUnlessClash(imagesOf(set))) this.#note(table, set);
       else for (const { row, before } of set) table.writeOne(row, before);
   }
 

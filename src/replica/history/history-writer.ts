@@ -95,6 +95,13 @@ export class HistoryWriter {
     return !this.#failed;
   }
 
+  /** Nothing is recorded from now on. */
+  stop(reason: Error): void {
+    this.#try(() => {
+      throw reason;
+    });
+  }
+
   /** The schema under which the following rows are. */
   useSchema(version: number, shapes: Iterable<TableShape>): void {
     if (version === this.#version) return;

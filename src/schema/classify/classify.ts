@@ -175,6 +175,19 @@ function withCascades(table: ClassifiedTable, cascades: ReadonlyMap<string, stri
   };
 }
 
+/** https://www.sqlite.org/limits.html: columns of a result. */
+const MAX_COLUMNS = 2000;
+/** Of a read of changed rows, beside key and columns. */
+const LOG_COLUMNS = 4;
+
+/** A changed row is read with the key of its log, a copied row with its key and the key's bytes. */
+function columnsBeyond(table: Table, declaredKey: number): number {
+  const keys = Math.max(declaredKey, 1);
+  const rowid = declaredKey === 0 ? 1 : 0;
+  const stored = table.columns.filter((c) => c.hidden === 0).length + rowid;
+  return stored + Math.max(keys + LOG_COLUMNS, 2 * keys) - MAX_COLUMNS;
+}
+
 function classifyTable(
   query: Query,
   table: Table,
@@ -189,6 +202,14 @@ function classifyTable(
       name,
       "it has no declared primary key, and columns named rowid, _rowid_ and oid hide SQLite's rowid, which would identify its rows",
       "give it a PRIMARY KEY, rename one of these columns",
+      leaveOut,
+    );
+  const tooWide = columnsBeyond(table, key.length);
+  if (tooWide > 0)
+    return refused(
+      name,
+      `it has ${tooWide} columns more than can be read at once together with its key`,
+      "move columns to a second table",
       leaveOut,
     );
   if (key.some((c) => c.hidden !== 0))

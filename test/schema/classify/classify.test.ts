@@ -256,3 +256,16 @@ test("a table whose changes cascade to a trigger with RAISE(FAIL) needs care", (
   for (const harmless of [schema("ON DELETE CASCADE", "RAISE(ABORT, 'no')"), schema("", "RAISE(FAIL, 'no')")])
     expect([...classified(harmless).values()].map((t) => t.verdict)).toEqual(Array(4).fill("replicates"));
 });
+
+test("a table whose changed rows would need more than 2000 result columns is refused", () => {
+  const columns = (n: number): string => Array.from({ length: n }, (_, i) => `c${i} INT`).join(", ");
+  for (const [key, accepted] of [
+    ["id INTEGER PRIMARY KEY", 1994],
+    ["id TEXT PRIMARY KEY", 1994],
+    ["id INT", 1993],
+  ] as const) {
+    expect(verdicts(`CREATE TABLE t(${key}, ${columns(accepted)})`).t).not.toBe("refused");
+    const refused = classified(`CREATE TABLE t(${key}, ${columns(accepted + 1)})`).get("t")!;
+    expect([refused.verdict, refused.reason]).toEqual(["refused", expect.stringContaining("1 columns more")]);
+  }
+});

@@ -1,10 +1,14 @@
 /** A prefix of keys in a bucket of S3, or of a store that is compatible with it. */
-import { mkdirSync, rmSync, statSync } from "node:fs";
+import { createReadStream, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../../../base/errors.ts";
 import { s3Client } from "../../../base/s3/s3-client.ts";
+import { S3Requests } from "../../../base/s3/s3-requests.ts";
 import type { BackupFolder } from "./backup-folder.ts";
-import { S3Requests } from "./s3-requests.ts";
+
+/** Larger files are sent in parts. */
+const WHOLE = 16 << 20;
+const PART = 8 << 20;
 
 export class S3Folder implements BackupFolder {
   readonly shown: string;
@@ -21,13 +25,9 @@ export class S3Folder implements BackupFolder {
   }
 
   async names(): Promise<readonly string[]> {
-    const names: string[] = [];
-    for (let after: string | undefined; ;) {
-      const page = await this.#requests.list(this.#prefix, after);
-      names.push(...(page.contents ?? []).map(({ key }) => key.slice(this.#prefix.length)));
-      after = page.isTruncated === true ? page.nextContinuationToken : undefined;
-      if (after === undefined) return names.filter((name) => name !== "");
-    }
+    const pages = await this.#requests.list(this.#prefix);
+    const keys = pages.flatMap(({ contents = [] }) => contents.map(({ key }) => key));
+    return keys.map((key) => key.slice(this.#prefix.length)).filter((name) => name !== "");
   }
 
   async has(name: string): Promise<boolean> {
@@ -35,8 +35,8 @@ export class S3Folder implements BackupFolder {
   }
 
   async text(name: string): Promise<string | null> {
-    const answer = await this.#requests.get(this.#prefix + name);
-    return answer.status === 404 ? null : answer.text();
+    const bytes = await this.#requests.get(this.#prefix + name);
+    return bytes === null ? null : new TextDecoder().decode(bytes);
   }
 
   async putText(name: string, text: string): Promise<void> {
@@ -54,7 +54,7 @@ export class S3Folder implements BackupFolder {
     try {
       if (await this.has(name))
         throw new UserError(`${this.shown}${name} exists by now`, "give another name, and the command again");
-      await this.#requests.upload(key, path);
+      await this.#upload(key, path);
       const [sent, stored] = [statSync(path).size, await this.#requests.sizeOf(key)];
       if (stored === sent) return;
       throw new UserError(
@@ -64,6 +64,17 @@ export class S3Folder implements BackupFolder {
     } finally {
       rmSync(path, { force: true });
     }
+  }
+
+  async #upload(key: string, path: string): Promise<void> {
+    const { size } = statSync(path);
+    if (size <= WHOLE)
+      return this.#requests.put(key, await Bun.file(path).bytes(), "application/vnd.sqlite3");
+    await this.#requests.upload(
+      key,
+      () => createReadStream(path, { highWaterMark: PART }) as AsyncIterable<Uint8Array>,
+      size,
+    );
   }
 
   stream(name: string): AsyncIterable<Uint8Array> {

@@ -2,10 +2,9 @@
  * Requests to an S3 store that end: each has a limit in time, and one that fails because of the network, or of a store that is busy, is
  * sent again. Bun's own client has no limits.
  */
-import { createReadStream, statSync } from "node:fs";
-import { sleep, systemClock } from "../../../base/clock.ts";
-import { errorMessage, UserError } from "../../../base/errors.ts";
-import { codeIn, LimitError, within } from "../../../base/s3/s3-answers.ts";
+import { sleep, systemClock } from "../clock.ts";
+import { errorMessage, UserError } from "../errors.ts";
+import { codeIn, LimitError, within } from "./s3-answers.ts";
 
 const ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 200;
@@ -16,10 +15,12 @@ const SLOWEST = 100_000;
 /** A download without a byte for so long is cut and goes on from its place. */
 const STALLED_MS = 20_000;
 const SIGNED_SECONDS = 3600;
-/** Larger files are sent in parts: at least of this size, and at most so many. */
+/** Larger objects are sent in parts: at least of this size, and at most so many. */
 const WHOLE = 16 << 20;
 const PART = 5 << 20;
 const MOST_PARTS = 9000;
+/** No object that is read at once is larger. */
+const MOST_BYTES = 256 << 20;
 /** Parts on their way at a time. */
 const AT_ONCE = 2;
 /** For the next part to be on its way. */
@@ -40,7 +41,7 @@ class StoreError extends Error {
 /** Whether a further attempt may succeed. */
 function isPassing(error: unknown): boolean {
   if (error instanceof UserError) return false;
-  if (error instanceof StoreError) return error.status >= 500 || [408, 429].includes(error.status);
+  if (error instanceof StoreError) return error.status >= 500 || [408, 409, 429].includes(error.status);
   const { code = "" } = error as { code?: string };
   return !/^ERR_S3_|NoSuch|Denied|Invalid|Signature/.test(code);
 }
@@ -48,22 +49,29 @@ function isPassing(error: unknown): boolean {
 export class S3Requests {
   readonly #client: Bun.S3Client;
   readonly #shown: string;
+  readonly #most: number;
 
-  constructor(client: Bun.S3Client, shown: string) {
+  /** `most`: attempts of a request. */
+  constructor(client: Bun.S3Client, shown: string, most = ATTEMPTS) {
     this.#client = client;
     this.#shown = shown;
+    this.#most = most;
   }
 
-  list(prefix: string, after: string | undefined): Promise<Bun.S3ListObjectsResponse> {
-    return this.#attempts(() =>
-      within(
-        ANSWER_MS,
-        this.#client.list({
-          ...{ prefix, delimiter: "/" },
-          ...(after === undefined ? {} : { continuationToken: after }),
-        }),
-      ),
-    );
+  /** All pages. `startAfter`: only keys after this one. */
+  async list(prefix: string, startAfter = ""): Promise<Bun.S3ListObjectsResponse[]> {
+    const pages: Bun.S3ListObjectsResponse[] = [];
+    for (let token: string | undefined; ;) {
+      const wanted = {
+        ...{ prefix, delimiter: "/" },
+        ...(startAfter === "" ? {} : { startAfter }),
+        ...(token === undefined ? {} : { continuationToken: token }),
+      };
+      const page = await this.#attempts(() => within(ANSWER_MS, this.#client.list(wanted)));
+      pages.push(page);
+      token = page.isTruncated === true ? page.nextContinuationToken : undefined;
+      if (token === undefined) return pages;
+    }
   }
 
   /** null: there is no such object. */
@@ -71,38 +79,77 @@ export class S3Requests {
     const answer = await this.#attempts(() => this.#send("HEAD", key, {}));
     if (answer.status !== 404) return Number(answer.headers.get("content-length"));
     // Only the answer to a GET tells a missing object from a missing bucket.
-    await this.get(key);
+    await this.#attempts(() => this.#send("GET", key, {}));
     return null;
   }
 
-  /** Its status may be 404. */
-  get(key: string): Promise<Response> {
+  /** null: there is no such object. */
+  get(key: string): Promise<Uint8Array | null> {
     return this.#attempts(async () => {
-      const answer = await this.#send("GET", key, {});
-      const body = await answer.arrayBuffer();
-      requireLength(answer, body.byteLength);
-      return new Response(body, { status: answer.status });
+      const chunks: Uint8Array[] = [];
+      let [bytes, promised, isMissing] = [0, null as string | null, false];
+      for await (const chunk of this.#body(key, {}, (answer) => {
+        isMissing = answer.status === 404;
+        promised = answer.headers.get("content-length");
+      })) {
+        bytes += chunk.length;
+        if (bytes > MOST_BYTES)
+          throw new UserError(
+            `the store ${this.#shown} sends more than ${MOST_BYTES} bytes of ${key}`,
+            "check that S3_ENDPOINT names the store; such an object is none of marmot",
+          );
+        chunks.push(chunk);
+      }
+      if (isMissing) return null;
+      if (promised !== null && Number(promised) !== bytes) throw cutAfter(bytes, promised);
+      return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
     });
   }
 
-  async put(key: string, bytes: Uint8Array, type: string): Promise<void> {
+  async put(key: string, bytes: Uint8Array, type?: string): Promise<void> {
     await this.#attempts(async () => {
-      const answer = await this.#send("PUT", key, { body: bytes, headers: { "content-type": type } });
+      const headers = type === undefined ? {} : { "content-type": type };
+      const answer = await this.#send("PUT", key, { body: bytes, headers });
       await answer.arrayBuffer();
     });
   }
 
-  async upload(key: string, path: string): Promise<void> {
-    const { size } = statSync(path);
-    if (size <= WHOLE) return this.put(key, await Bun.file(path).bytes(), "application/vnd.sqlite3");
-    await this.#attempts(() => this.#uploadParts(key, path));
+  /**
+   * A new object. False: there is another one of this key, and it stays. The answer to an attempt may be lost, and the runtime sends a
+   * request again by itself after a cut, so an object with these bytes that appears is that of this call.
+   */
+  async create(key: string, bytes: Uint8Array): Promise<boolean> {
+    const isOurs = async (): Promise<boolean> => {
+      const there = await this.get(key);
+      return there !== null && Buffer.compare(there, bytes) === 0;
+    };
+    let isLater = false;
+    return this.#attempts(async () => {
+      // A store without conditional writes ignores the header: then this look is the only guard.
+      if ((await this.sizeOf(key)) !== null) return isLater && (await isOurs());
+      isLater = true;
+      try {
+        await (
+          await this.#send("PUT", key, { body: bytes, headers: { "if-none-match": "*" } })
+        ).arrayBuffer();
+        return true;
+      } catch (error) {
+        if (error instanceof StoreError && error.status === 412) return isOurs();
+        throw error;
+      }
+    });
   }
 
-  async #uploadParts(key: string, path: string): Promise<void> {
-    const partSize = Math.max(PART, Math.ceil(statSync(path).size / MOST_PARTS));
+  /** `open`: begins again with the first chunk, for a further attempt. `size`: in bytes, if it is known. */
+  upload(key: string, open: () => AsyncIterable<Uint8Array>, size: number | null = null): Promise<void> {
+    const partSize = Math.max(PART, Math.ceil((size ?? 0) / MOST_PARTS));
+    return this.#attempts(() => this.#uploadParts(key, open(), size === null ? WHOLE : partSize));
+  }
+
+  async #uploadParts(key: string, chunks: AsyncIterable<Uint8Array>, partSize: number): Promise<void> {
     const writer = this.#client.file(key).writer({ partSize, queueSize: AT_ONCE, retry: 3 });
     try {
-      for await (const chunk of createReadStream(path, { highWaterMark: partSize })) {
+      for await (const chunk of chunks) {
         void writer.write(chunk as Uint8Array<ArrayBuffer>);
         await within(PART_MS, Promise.resolve(writer.flush()));
       }
@@ -130,9 +177,9 @@ export class S3Requests {
           yield chunk;
         }
         if (whole === null || at >= whole) return;
-        throw new Error(`the connection was cut after ${at} of ${whole} bytes`);
+        throw cutAfter(at, whole);
       } catch (error) {
-        if (!isPassing(error) || ++failed >= ATTEMPTS) throw this.#refused(error, failed);
+        if (!isPassing(error) || ++failed >= this.#most) throw this.#refused(error, failed);
         await sleep(systemClock, FIRST_PAUSE_MS * 2 ** failed);
       }
     }
@@ -144,24 +191,33 @@ export class S3Requests {
     etag: string | null,
     onAnswer: (answer: Response) => void,
   ): AsyncGenerator<Uint8Array, void> {
-    const abort = new AbortController();
-    const answer = await this.#send("GET", key, {
-      headers: {
-        ...(at === 0 ? {} : { range: `bytes=${at}-` }),
-        ...(etag === null ? {} : { "if-match": etag }),
-      },
-      signal: abort.signal,
+    const headers = {
+      ...(at === 0 ? {} : { range: `bytes=${at}-` }),
+      ...(etag === null ? {} : { "if-match": etag }),
+    };
+    yield* this.#body(key, headers, (answer) => {
+      if (answer.status === 404) throw new StoreError(404, "NoSuchKey");
+      if (at > 0 && answer.status !== 206)
+        throw new UserError(
+          `the store ${this.#shown} does not send the rest of an object after the connection was cut`,
+          "give the command again",
+        );
+      onAnswer(answer);
     });
-    if (answer.status === 404) throw new StoreError(404, "NoSuchKey");
-    if (at > 0 && answer.status !== 206)
-      throw new UserError(
-        `the store ${this.#shown} does not send the rest of an object after the connection was cut`,
-        "give the command again",
-      );
-    onAnswer(answer);
-    const reader = answer.body?.getReader();
-    if (reader === undefined) return;
+  }
+
+  /** An answer to GET in pieces, which has no limit in time as long as bytes come. */
+  async *#body(
+    key: string,
+    headers: Record<string, string>,
+    onAnswer: (answer: Response) => void,
+  ): AsyncGenerator<Uint8Array, void> {
+    const abort = new AbortController();
     try {
+      const answer = await this.#send("GET", key, { headers, signal: abort.signal });
+      onAnswer(answer);
+      const reader = answer.body?.getReader();
+      if (reader === undefined) return;
       for (;;) {
         const { done, value } = await within(STALLED_MS, reader.read());
         if (done) return;
@@ -206,7 +262,7 @@ export class S3Requests {
       try {
         return await work();
       } catch (error) {
-        if (failed === ATTEMPTS || !isPassing(error)) throw this.#refused(error, failed);
+        if (failed === this.#most || !isPassing(error)) throw this.#refused(error, failed);
         await sleep(systemClock, FIRST_PAUSE_MS * 2 ** (failed - 1));
       }
   }
@@ -219,12 +275,12 @@ export class S3Requests {
     if (isStore && !isPassing(error))
       return new UserError(
         `the store ${this.#shown} refuses: ${errorMessage(error)}${error instanceof StoreError || code === "" ? "" : ` (${code})`}`,
-        "check bucket, S3_ENDPOINT, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY in the environment of this command",
+        "check bucket, S3_ENDPOINT, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY in the environment of this process",
         { cause: error },
       );
     return new UserError(
       `the store ${this.#shown} does not answer as it should${attempts > 1 ? `, in ${attempts} attempts` : ""}: ${inWords(error)}`,
-      "check that the store runs and that S3_ENDPOINT names it; then give the command again",
+      "check that the store runs, and that S3_ENDPOINT names it",
       { cause: error },
     );
   }
@@ -242,8 +298,5 @@ function inWords(error: unknown): string {
   return code === "" ? errorMessage(error).replace(/https?:\/\/\S+/g, "its address") : code;
 }
 
-function requireLength({ headers }: Response, length: number): void {
-  const promised = headers.get("content-length");
-  if (promised !== null && Number(promised) !== length)
-    throw new Error(`the connection was cut after ${length} of ${promised} bytes`);
-}
+const cutAfter = (bytes: number, promised: number | string): Error =>
+  new Error(`the connection was cut after ${bytes} of ${promised} bytes`);
