@@ -1337,4 +1337,16 @@ export const MUTATIONS: readonly Mutation[] = [
       },
     ],
   },
+  {
+    name: "a redirected row is hashed and recorded as its batch has it",
+    within: 0,
+    test: "test/change/codec.test.ts",
+    edits: [
+      {
+        file: "change/codec.ts",
+        find: "  if (packed === undefined || packed.image !== image) return withEncoded(image!, use);",
+        replace: "  if (packed === undefined) return withEncoded(image!, use);",
+      },
+    ],
+  },
 ];
