@@ -243,7 +243,8 @@ function recorded(image: Image | null, history: HistoryWriter | null): bigint {
 
 /** The same for the row's new image. */
 function recordedRow(row: RowChange, history: HistoryWriter | null): bigint {
-  if (row.image !== null) return withEncodedRow(row, (encoded) => recordedBytes(encoded, history));
+  const { image } = row;
+  if (image !== null) return withEncodedRow(row, (encoded) => recordedBytes(encoded, history, image));
   history?.image(null);
   return 0n;
 }

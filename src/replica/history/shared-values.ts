@@ -1,4 +1,4 @@
-/** Large values of a recorded image that are in the log: the history refers to them. */
+/** Recorded images, or large values of them, that are in the log: the history refers to them. */
 import { bytesEqual } from "../../base/bytes.ts";
 import type { Image } from "../../change/value.ts";
 import type { Piece } from "./record.ts";
@@ -17,18 +17,26 @@ const MAX_VALUES = 7;
 /** Bytes by which a value is found in the encoded image. */
 const PROBE_BYTES = 16;
 
+/** Where large bytes are in the entry; null: they are small, or other memory. */
+function offsetIn({ data }: EntrySource, bytes: Uint8Array): number | null {
+  if (bytes.length < SHARED_BYTES || bytes.buffer !== data.buffer) return null;
+  const offset = bytes.byteOffset - data.byteOffset;
+  return offset < 0 || offset + bytes.length > data.length ? null : offset;
+}
+
 /** The pieces of an encoded image; null: it has no large value of the entry. */
 export function piecesOf(encoded: Uint8Array, image: Image, source: EntrySource): Piece[] | null {
-  const { shard, index, data } = source;
+  const { shard, index } = source;
+  if (encoded.length < SHARED_BYTES) return null;
+  const whole = offsetIn(source, encoded);
+  if (whole !== null) return [[shard, index, whole, encoded.length]];
   const pieces: Piece[] = [];
   let from = 0;
   for (const value of image) {
-    if (!(value instanceof Uint8Array) || value.length < SHARED_BYTES || value.buffer !== data.buffer)
-      continue;
-    const offset = value.byteOffset - data.byteOffset;
-    if (offset < 0 || offset + value.length > data.length) continue;
-    const at = placeOf(encoded, value, from);
-    if (at === null) continue;
+    if (!(value instanceof Uint8Array)) continue;
+    const offset = offsetIn(source, value);
+    const at = offset === null ? null : placeOf(encoded, value, from);
+    if (offset === null || at === null) continue;
     pieces.push(encoded.subarray(from, at), [shard, index, offset, value.length]);
     from = at + value.length;
     if (pieces.length === 2 * MAX_VALUES) break;
