@@ -1235,6 +1235,37 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replication/messages/check-proposal.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- values that stay in the log
+  {
+    ...one(
+      "the log is compacted with the entries that the history refers to",
+      0,
+      "log-store/kept-entries.ts",
+      "for (const index of this.#keeper?.kept(shard, after, upTo) ?? []) {",
+      "for (const index of [] as LogIndex[]) {",
+    ),
+    test: "test/replica/history/shared-values.test.ts",
+  },
+  {
+    ...one(
+      "entries that the history refers to are counted as compacted ones at the next start, and removed",
+      0,
+      "log-store/kept-entries.ts",
+      "if (!kept.has(id - base)) this.#released",
+      "this.#released",
+    ),
+    test: "test/replica/history/shared-values.test.ts",
+  },
+  {
+    ...one(
+      "a value of the history is taken from the place of a similar one",
+      0,
+      "replica/history/shared-values.ts",
+      "return bytesEqual(encoded.subarray(at, at + value.length), value) ? at : null;",
+      "return at;",
+    ),
+    test: "test/replica/history/shared-values.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- parts of a changeset
   {
     ...one(
@@ -1301,14 +1332,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "the history keeps entries that the replica lost in a crash",
     60,
-    "replica/history/history-writer.ts",
+    "replica/history/meet-replica.ts",
     "      drop.run(shard, index);\n",
     "",
   ),
   one(
     "the history is taken for whole although it lacks entries",
     60,
-    "replica/history/history-writer.ts",
+    "replica/history/meet-replica.ts",
     "positions.every((index, shard) => to[shard]! >= index)",
     "to.every((index) => index >= 0)",
   ),
