@@ -138,4 +138,25 @@ export const MUTATIONS: readonly Mutation[] = [
     "const conditions = where === null ? [] : [`(${where})`, `(SELECT (${where}) FROM ${twin})`];",
     "const conditions: string[] = [];",
   ),
+  one(
+    "NULL in a key for a moment holds its table back",
+    200,
+    "rows/change-log-reader.ts",
+    "if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();",
+    "if (!isChecked) throw new RowWithoutKey();",
+  ),
+  one(
+    "a renamed table counts as one that calls other functions than before",
+    100,
+    "schema-sync/tables-held-back.ts",
+    "lineages.find((l) => isSameName(l.to, name))?.from ?? name;",
+    "lineages.find((l) => isSameName(l.to, name))?.to ?? name;",
+  ),
+  one(
+    "a whole number of a function of the applications is a REAL",
+    100,
+    "sqlite/functions/extensions.ts",
+    "return Number.isSafeInteger(value) && !Object.is(value, -0) ? BigInt(value) : value;",
+    "return Number.isSafeInteger(value) ? value : -value;",
+  ),
 ];
