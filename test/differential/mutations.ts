@@ -146,13 +146,6 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (!isChecked) throw new RowWithoutKey();",
   ),
   one(
-    "a renamed table counts as one that calls other functions than before",
-    100,
-    "schema-sync/tables-held-back.ts",
-    "lineages.find((l) => isSameName(l.to, name))?.from ?? name;",
-    "lineages.find((l) => isSameName(l.to, name))?.to ?? name;",
-  ),
-  one(
     "a whole number of a function of the applications is a REAL",
     100,
     "sqlite/functions/extensions.ts",
