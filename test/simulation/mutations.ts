@@ -1318,4 +1318,10 @@ export const MUTATIONS: readonly Mutation[] = [
       },
     ],
   },
+  {
+    name: "keys stay new after the replica has taken them",
+    within: 0,
+    test: "test/node/new-keys.test.ts",
+    edits: [{ file: "replica/replica.ts", find: "    this.#newKeys.clear();\n", replace: "" }],
+  },
 ];
