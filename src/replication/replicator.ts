@@ -87,7 +87,7 @@ export class Replicator {
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
     this.replica.replica.completion.mayReceive = () => (this.log.configuration(0)?.members.length ?? 0) > 1;
-    this.history = openHistory(options, this.replica, components.logger);
+    this.history = openHistory(options, this.replica, this.log, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
     this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
@@ -207,7 +207,7 @@ export class Replicator {
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
         onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
-        isVouched: (id, peer) => this.peers.isVouched(id, peer),
+        vouchers: this.peers,
         keepFrom: (shard) =>
           lowestHold(shard, this.snapshots.holds, this.peers.received.values(), this.#components.clock.now()),
       },

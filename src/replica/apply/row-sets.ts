@@ -228,21 +228,23 @@ export class RowSets {
 }
 
 /** Records an encoded image, and returns its hash. */
-function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null): bigint {
-  history?.image(encoded);
-  return imageHash(encoded);
+function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null, image?: Image): bigint {
+  const hash = imageHash(encoded);
+  history?.image(encoded, image);
+  return hash;
 }
 
 /** The same for an image, which is encoded once. */
 function recorded(image: Image | null, history: HistoryWriter | null): bigint {
-  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history));
+  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history, image));
   history?.image(null);
   return 0n;
 }
 
 /** The same for the row's new image. */
 function recordedRow(row: RowChange, history: HistoryWriter | null): bigint {
-  if (row.image !== null) return withEncodedRow(row, (encoded) => recordedBytes(encoded, history));
+  const { image } = row;
+  if (image !== null) return withEncodedRow(row, (encoded) => recordedBytes(encoded, history, image));
   history?.image(null);
   return 0n;
 }
