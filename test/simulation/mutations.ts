@@ -489,8 +489,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a change is compared with the present replica, not with the state that the application read",
     60,
     "replica/replica.ts",
-    "return before === undefined ? this.row(table, key) : before;",
-    "return before === undefined || before !== null ? this.row(table, key) : before;",
+    "    if (before !== undefined) return before;\n",
+    "    if (before === null) return before;\n",
   ),
   one(
     "the base position of a change is the present reflected position",
