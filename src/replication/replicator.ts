@@ -6,6 +6,7 @@ import { mkdirSync } from "node:fs";
 import { ClusterFormats } from "./formats/cluster-formats.ts";
 import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
+import { ForeignCommits } from "../app-db/foreign-commits.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
@@ -65,6 +66,7 @@ export class Replicator {
   readonly messages: PeerMessages;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
+  readonly #commits: ForeignCommits;
   readonly #watcher: Watcher;
   readonly snapshots: SnapshotExchange;
   readonly #wal: WalUpkeep;
@@ -93,10 +95,10 @@ export class Replicator {
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
+    this.#commits = new ForeignCommits(this.#appDb.db);
     this.#watcher = new Watcher(db, {
       clock,
-      moved: () => this.#hasMoved(),
-      wake: () => this.#touched(),
+      ...{ moved: () => this.#hasMoved(), wake: () => this.#touched() },
       watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
@@ -350,7 +352,7 @@ export class Replicator {
   }
 
   #hasMoved(): boolean {
-    if (this.#appDbFile.look() === null) return this.reader.moved();
+    if (this.#appDbFile.look() === null) return this.#commits.moved(this.reader);
     this.loop.fileSuspect = true;
     return true;
   }
