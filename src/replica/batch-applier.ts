@@ -1,6 +1,6 @@
 /** Applies one committed batch to the replica: accepts, stages or refuses it, and applies its rows or its schema change. */
 import type { DatabaseSync } from "node:sqlite";
-import { BatchKind, type OwnOutcome } from "../change/batch.ts";
+import { BatchKind, type OwnOutcome, type TableChanges } from "../change/batch.ts";
 import { type BatchHead, decodeTables } from "../change/codec.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { decodeSchemaEntry } from "../schema/diff/schema-entry.ts";
@@ -92,7 +92,7 @@ export class BatchApplier {
       origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
       staged.drop(shard, head.origin);
     } else if (verdict === "stage") {
-      staged.add(shard, head, entry.data);
+      staged.add(shard, head, entry);
       origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
     } else {
       const redirects = yield* this.#take(shard, next, head, memory);
@@ -118,8 +118,11 @@ export class BatchApplier {
     changed.tying = !context.own && this.#isTied(shard, head);
     rowidCollisions.begin(context);
     if (head.part > 1)
-      for (const part of staged.of(shard, head))
+      for (const { head: part, source } of staged.of(shard, head)) {
+        history?.from(source);
         yield* this.#applyRows(this.#contextOf(shard, entry.index, part), part);
+      }
+    history?.from({ shard, index: entry.index, data: entry.data });
     yield* this.#applyRows(context, head);
     this.#checker.finish(context);
     changed.tying = false;
@@ -142,19 +145,24 @@ export class BatchApplier {
     if (head.schemaVersion > now || this.#tables.touchesChanged(head)) return true;
     if (head.part === 1 || head.part !== head.parts) return false;
     // The schema may have changed between the parts.
-    return [...this.#components.staged.of(shard, head)].some((part) => this.#tables.touchesChanged(part));
+    return [...this.#components.staged.of(shard, head)].some((part) =>
+      this.#tables.touchesChanged(part.head),
+    );
   }
 
   /** The changeset has a row that the app database does not show for now: all of it waits. */
   #isTied(shard: number, head: BatchHead): boolean {
     const { heldBack, staged, changed } = this.#components;
-    if (heldBack === null) return false;
-    const heads = head.part > 1 ? [...staged.of(shard, head), head] : [head];
+    const { tables: incomplete } = this.#components.completion;
+    if (heldBack === null && incomplete.size === 0) return false;
+    const parts = head.part > 1 ? [...staged.of(shard, head)] : [];
+    const heads = [...parts.map((part) => part.head), head];
     return heads.some((part) => {
       for (const { table, rows } of decodeTables(part, (id) => this.#tables.shapes.get(id)))
         if (
-          heldBack.tables.has(table) ||
-          rows.some((row) => heldBack.has(table, row.keyId) || changed.isTied(table, row.keyId))
+          incomplete.has(table) ||
+          heldBack?.tables.has(table) === true ||
+          rows.some((row) => heldBack?.has(table, row.keyId) === true || changed.isTied(table, row.keyId))
         )
           return true;
       return false;
@@ -172,7 +180,17 @@ export class BatchApplier {
 
   *#applyRows(context: ChangesetContext, head: BatchHead): Generator<void, void> {
     for (const table of decodeTables(head, (id) => this.#tables.shapes.get(id)))
-      yield* this.#rows.apply(this.#tables.accessTo(table.table), table.rows, context);
+      if (this.#components.completion.tables.has(table.table)) this.#noteWaiting(table, context);
+      else yield* this.#rows.apply(this.#tables.accessTo(table.table), table.rows, context);
+  }
+
+  /** The replica keeps no rows of this table; the file must show them as soon as they are here. */
+  #noteWaiting({ table, rows }: TableChanges, context: ChangesetContext): void {
+    const { changed, keyPositions } = this.#components;
+    for (const { keyId, key } of rows) {
+      keyPositions.set(table, keyId, context);
+      changed.set(table, keyId, { key, image: null });
+    }
   }
 
   #contextOf(shard: number, index: number, { origin, bases, time }: Origin): ChangesetContext {
@@ -182,7 +200,7 @@ export class BatchApplier {
   /** Applies a schema change at `index` of shard 0. Returns the rows that its constraints reject. */
   *changeSchema(index: number, head: Origin, bytes: Uint8Array): Generator<void, readonly RejectedKey[]> {
     const { settings, shapes } = this.#tables;
-    const { journal, beforeImages, checksums, changed } = this.#components;
+    const { journal, beforeImages, checksums, changed, completion } = this.#components;
     const { rowidCollisions, keyPositions, origins, danglingReferences } = this.#components;
     const after = yield* changeSchema(
       { settings, shapes: [...shapes.values()] },
@@ -190,9 +208,12 @@ export class BatchApplier {
       {
         ...{ db: this.#db, context: this.#contextOf(0, index, head) },
         ...{ journal, beforeImages, checksums, changed, rowidCollisions, keyPositions, origins },
+        completion,
       },
     );
     this.#tables.reopen(after);
+    this.#components.completion.tables = after.incomplete;
+    this.#components.endHistory();
     this.#components.history?.useSchema(after.settings.schemaVersion, this.#tables.shapes.values());
     this.#checker = this.#openChecker();
     danglingReferences.recount();

@@ -6,6 +6,7 @@ import { addStandIns, requireWritable } from "../schema/classify/writable.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { indexForeignKeys } from "./references/foreign-key-indexes.ts";
 import { Replica } from "./replica.ts";
+import { readIncomplete } from "./store/incomplete-tables.ts";
 import { readObjectsOf, readShapes, replicaObjects } from "./store/schema-store.ts";
 import { readSettings } from "./store/settings.ts";
 import { completeReplica } from "./store/tables.ts";
@@ -44,7 +45,8 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     const settings = readSettings(db, path);
     completeReplica(db);
     const objects = replicaObjects(readObjectsOf(db));
-    requireWritable(objects);
+    const incomplete = readIncomplete(db);
+    requireWritable(objects, (table) => incomplete.has(table.tableId ?? 0));
     addStandIns(db, objects);
     const shapes = readShapes(db);
     indexForeignKeys(db, shapes);

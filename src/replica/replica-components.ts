@@ -12,6 +12,7 @@ import { Origins } from "./order/origins.ts";
 import { StagedParts } from "./order/staged-parts.ts";
 import { DanglingReferences } from "./references/dangling-references.ts";
 import { LosersChildren } from "./references/losers-children.ts";
+import { Completion } from "./store/incomplete-tables.ts";
 import { CheckRecords } from "./store/check-records.ts";
 import { peerHash } from "./store/tables.ts";
 import { UsedVersions } from "./store/used-formats.ts";
@@ -29,6 +30,7 @@ export class ReplicaComponents {
   history: HistoryWriter | null = null;
   /** Rows that the app database does not show for now; null: it can show all. */
   heldBack: HeldRows | null = null;
+  readonly completion: Completion;
   readonly journal: Journal;
   readonly origins: Origins;
   readonly staged: StagedParts;
@@ -42,6 +44,7 @@ export class ReplicaComponents {
   readonly rowidCollisions: RowidCollisions;
 
   constructor(db: DatabaseSync, peerId: string) {
+    this.completion = new Completion(db);
     this.journal = new Journal(db);
     this.origins = new Origins(db);
     this.staged = new StagedParts(db);
@@ -53,6 +56,12 @@ export class ReplicaComponents {
     this.losersChildren = new LosersChildren(db);
     this.danglingReferences = new DanglingReferences(db);
     this.rowidCollisions = new RowidCollisions(db, peerHash(peerId), this.keyPositions);
+  }
+
+  /** Rows of tables without rows cannot be recorded: the history begins again with a whole replica. */
+  endHistory(): void {
+    const [table] = this.completion.tables.values();
+    if (table !== undefined) this.history?.stop(new Error(`a table cannot be recorded: ${table.reason}`));
   }
 
   /** Stores all changes that are only in memory, in the transaction of the rows. */

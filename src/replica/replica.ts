@@ -34,6 +34,7 @@ import { ReplicaTables } from "./replica-tables.ts";
 import { ReplicaTransaction } from "./replica-transaction.ts";
 import { FileNote } from "./store/file-note.ts";
 import { AppliedPositions } from "./store/positions.ts";
+import type { Completion, IncompleteTables } from "./store/incomplete-tables.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
 import { peerHash } from "./store/tables.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
@@ -100,10 +101,20 @@ export class Replica implements BeforeImageSource {
     return this.#components.formats.all;
   }
 
+  /** Tables that this node keeps without rows. */
+  get incomplete(): IncompleteTables {
+    return this.completion.tables;
+  }
+
+  get completion(): Completion {
+    return this.#components.completion;
+  }
+
   /** Records all entries that are applied from now on. */
   record(history: HistoryWriter): void {
     this.#components.history = history;
     history.useSchema(this.settings.schemaVersion, this.shapes.values());
+    this.#components.endHistory();
   }
 
   get journal(): Journal {

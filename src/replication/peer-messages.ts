@@ -186,10 +186,12 @@ export class PeerMessages implements Stage {
     );
   }
 
-  /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
+  /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet, or the replica is incomplete. */
   checks(note: string): ({ index: number; sums: [number, string][] } | null)[] {
     const { runtime, replica } = this.#components;
-    return runtime.groups.map((g) => replica.replica.check(note, g.shard));
+    // The sums of tables without rows say nothing.
+    const isWhole = replica.replica.incomplete.size === 0;
+    return runtime.groups.map((g) => (isWhole ? replica.replica.check(note, g.shard) : null));
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {

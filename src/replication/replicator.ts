@@ -88,7 +88,8 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
-    this.history = openHistory(options, this.replica, components.logger);
+    this.replica.replica.completion.mayReceive = () => (this.log.configuration(0)?.members.length ?? 0) > 1;
+    this.history = openHistory(options, this.replica, this.log, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
     this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
@@ -208,7 +209,7 @@ export class Replicator {
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
         onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
-        isVouched: (id, peer) => this.peers.isVouched(id, peer),
+        vouchers: this.peers,
         keepFrom: (shard) =>
           lowestHold(shard, this.snapshots.holds, this.peers.received.values(), this.#components.clock.now()),
       },
@@ -251,6 +252,7 @@ export class Replicator {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.peers.nameOf(peer),
+        handOver: () => void this.runtime.handOver(),
         nonce: this.#components.router.nonce,
         commit: (shard) => this.runtime.groups[shard]!.raft.commit,
         freeze: (isFrozen) => {

@@ -22,6 +22,7 @@ import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
 import { realTextTables } from "../schema/classify/real-texts.ts";
 import { mergedReasons, unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { dependentObjects } from "../schema/dependent-objects.ts";
 import { isSelected } from "../schema/selection.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { isUniqueIndex, type SchemaObject } from "../sqlite/schema.ts";
@@ -38,7 +39,7 @@ import {
 import type { AppDbSession } from "../app-db/session.ts";
 import { forgetRejects, keepRejectedRows, keepRejectedTable, nextRejects } from "./keep-rejects.ts";
 import { rekeyedTables } from "./rekeyed-tables.ts";
-import { hasColumns, type HeldTable, withHeld } from "./tables-held-back.ts";
+import { hasColumns, type HeldTable, withHeld, withoutHeld } from "./tables-held-back.ts";
 import { refillColumns } from "./refill-columns.ts";
 import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 
@@ -102,7 +103,8 @@ export function* applyClusterSchema(
     ...{ reflected, isReflectedLater: isMore },
   });
   if (toRestore.size > 0) {
-    const changes = entries.flatMap(({ entry }) => entry.changes);
+    const all = entries.flatMap(({ entry }) => entry.changes);
+    const changes = withoutHeld(all, appDb.remembered.state, appDb.held);
     for (const [id, { had, keyBefore }] of rekeyedTables(appDb.remembered, changes, replica))
       workspace.toRestore.rename(id, toRestore.get(had) ?? [], keyBefore);
   }
@@ -144,8 +146,21 @@ function agreedSchema(
     const name = agreedNames.get(t.id);
     return name === undefined ? [] : [{ ...t, name }];
   });
-  const present = { ...state, objects: withoutIndexes(components, withoutShadowTables(state.objects)) };
+  const objectsHere = withoutIndexes(components, withoutShadowTables(state.objects));
+  const present = { ...state, objects: withoutDependent(objectsHere, from, there) };
   return without(withHeld(present, from, there), ignored);
+}
+
+/** Without views and triggers that need a table which this file does not have yet. */
+function withoutDependent(
+  objects: readonly SchemaObject[],
+  from: SchemaState,
+  held: readonly HeldTable[],
+): readonly SchemaObject[] {
+  const had = new Set(from.objects.map((o) => foldName(o.name)));
+  const absent = new Set(held.flatMap((t) => (had.has(foldName(t.remembered)) ? [] : [foldName(t.name)])));
+  const dependent = dependentObjects(objects, absent);
+  return objects.filter((o) => !dependent.includes(o));
 }
 
 /**
@@ -180,7 +195,7 @@ export function isBehind(components: SchemaSyncComponents, appDb: AppDbSchema): 
 /** Rebases the application's schema changes on the schema of the cluster. */
 function rebase(
   { components }: SchemaWorkspace,
-  { remembered, from, now, recorders, changes }: AppDbSchema,
+  { remembered, from, now, recorders, changes, held }: AppDbSchema,
   onto: SchemaState,
 ): Rebased {
   const { replica, peerId, logger } = components;
@@ -194,7 +209,7 @@ function rebase(
     pending = compareCatalogues(base, now, advanceRecorders(recorders, from, first.entry.changes));
     theirs = rest.flatMap((e) => e.entry.changes);
   }
-  const rebased = rebaseChanges({ base, pending, onto, theirs });
+  const rebased = rebaseChanges({ base, pending, onto, theirs: withoutHeld(theirs, base, held) });
   for (const { change, reason } of rebased.rejected)
     logger.event(
       "schema",

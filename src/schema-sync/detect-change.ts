@@ -31,6 +31,7 @@ import {
   formattedElsewhere,
   type HeldTable,
   heldTables,
+  type NamedIncomplete,
   unknownElsewhere,
   withHeld,
 } from "./tables-held-back.ts";
@@ -83,6 +84,8 @@ export interface ReadOptions extends Selection {
   readonly application?: SqliteVersion | null;
   /** The same of other nodes. Absent: unknown. */
   readonly applicationsElsewhere?: readonly ApplicationElsewhere[];
+  /** Tables of which the replica has no rows. Absent: none. */
+  readonly incomplete?: readonly NamedIncomplete[];
 }
 
 /** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
@@ -123,7 +126,7 @@ export function readAppDbSchema(
     return { ignored, from, now, changes };
   };
   const first = compared(rejected);
-  const application = selection.application ?? null;
+  const { application = null, incomplete = [] } = selection;
   const unwritable = mergedReasons(
     unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
     formattedElsewhere(query, objects, {
@@ -133,7 +136,8 @@ export function readAppDbSchema(
     ...withCopy(objects, (copy) => [unwritableTables(copy), realTextTables(query, copy, application)]),
   );
   if (first.changes.length === 0) {
-    const held = heldTables(query, remembered, { lineages: [], verdicts: new Map(), unwritable });
+    const findings = { lineages: [], verdicts: new Map(), unwritable, incomplete };
+    const held = heldTables(query, remembered, findings);
     return { ...common, ...compared(rejected, held), local: [], keptByAll: [], held };
   }
   const verdicts = new Map(classify(query, selection, application).map((t) => [foldName(t.name), t]));
@@ -149,7 +153,7 @@ export function readAppDbSchema(
       : [{ ...t, reason: why.reason, fix: hintOf([why]), verdict: "refused" }];
   });
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
-  const held = heldTables(query, remembered, { lineages, verdicts, unwritable });
+  const held = heldTables(query, remembered, { lineages, verdicts, unwritable, incomplete });
   const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica, selection));
   return {
     ...common,

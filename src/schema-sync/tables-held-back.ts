@@ -3,12 +3,13 @@ import type { DatabaseSync } from "node:sqlite";
 import { foldName, isSameName } from "../base/names.ts";
 import type { RememberedSchema } from "../capture/remembered.ts";
 import { declaredColumns } from "../change/shape.ts";
+import type { IncompleteTable } from "../replica/store/incomplete-tables.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { ClassifiedTable } from "../schema/classify/classify.ts";
 import { realTextTables } from "../schema/classify/real-texts.ts";
 import { extensionsOf, hintOf, type Unwritable, withCopy } from "../schema/classify/writable.ts";
 import { renamedText } from "../schema/diff/alter-plan.ts";
-import type { SchemaState } from "../schema/diff/change.ts";
+import type { SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { columnsOf, type TableLineage } from "../schema/diff/evolve.ts";
 import { createObject, withScratch } from "../schema/scratch.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
@@ -31,23 +32,39 @@ export interface HeldTable {
   readonly isRekeyed: boolean;
 }
 
+/** A table of which the replica has no rows. */
+export interface NamedIncomplete extends IncompleteTable {
+  /** In the cluster's schema. */
+  readonly name: string;
+}
+
 interface TableFindings {
   readonly lineages: readonly TableLineage[];
   /** By folded name. */
   readonly verdicts: ReadonlyMap<string, ClassifiedTable>;
   readonly unwritable: ReadonlyMap<string, readonly Unwritable[]>;
+  readonly incomplete: readonly NamedIncomplete[];
 }
 
 /** `query` reads the file. */
 export function heldTables(
   query: Query,
   { tables, state }: RememberedSchema,
-  { lineages, verdicts, unwritable }: TableFindings,
+  { lineages, verdicts, unwritable, incomplete }: TableFindings,
 ): HeldTable[] {
-  return [...tables].flatMap(([remembered, id]): HeldTable[] => {
+  const known = new Set(tables.values());
+  const absent = incomplete.flatMap(({ id, name, reason, hint }): HeldTable[] =>
+    known.has(id) ? [] : [{ id, name, remembered: name, reason, hint, sends: false, isRekeyed: false }],
+  );
+  const held = [...tables].flatMap(([remembered, id]): HeldTable[] => {
     const lineage = lineages.find((l) => isSameName(l.from, remembered));
     // Where it was dropped another table may have taken its name.
     const name = lineage?.to ?? remembered;
+    const without = incomplete.find((t) => t.id === id);
+    if (without !== undefined) {
+      const { reason, hint } = without;
+      return [{ id, name, remembered, reason, hint, sends: false, isRekeyed: false }];
+    }
     const verdict = verdicts.get(foldName(name));
     const why = unwritable.get(foldName(name)) ?? [];
     const isRefused = verdict?.verdict === "refused";
@@ -65,6 +82,7 @@ export function heldTables(
       },
     ];
   });
+  return [...held, ...absent];
 }
 
 /** The table has all columns that it had under its older text. */
@@ -168,6 +186,29 @@ export function formattedElsewhere(
     }
   }
   return found;
+}
+
+/** The changes of the cluster that the file follows: held tables stay as they are. `before`: the schema that it remembers. */
+export function withoutHeld(
+  changes: readonly SchemaChange[],
+  before: SchemaState,
+  held: readonly HeldTable[],
+): SchemaChange[] {
+  if (held.length === 0) return [...changes];
+  const names = new Set(held.map((t) => foldName(t.remembered)));
+  const had = new Map(before.objects.map((o) => [`${o.kind} ${foldName(o.name)}`, foldName(o.tableName)]));
+  const tableOf = (change: SchemaChange): string | undefined => {
+    if (change.op === "drop") return had.get(`${change.kind} ${foldName(change.name)}`);
+    if ("tableName" in change) return change.kind === "view" ? undefined : foldName(change.tableName);
+    return "name" in change ? foldName(change.name) : undefined;
+  };
+  return changes.filter((change) => {
+    const table = tableOf(change);
+    if ("tableName" in change) had.set(`${change.kind} ${foldName(change.name)}`, foldName(change.tableName));
+    if (table === undefined || !names.has(table)) return true;
+    if (change.op === "renameTable") names.add(foldName(change.to));
+    return false;
+  });
 }
 
 /** `state` with the held tables, and the objects on them, as they were `before`. */

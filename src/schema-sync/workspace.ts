@@ -28,7 +28,12 @@ import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import { type ApplicationElsewhere, type HeldTable, heldUnder } from "./tables-held-back.ts";
+import {
+  type ApplicationElsewhere,
+  type HeldTable,
+  heldUnder,
+  type NamedIncomplete,
+} from "./tables-held-back.ts";
 import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
 import { keepRejects } from "./keep-rejects.ts";
 
@@ -135,7 +140,7 @@ export class SchemaWorkspace {
       const withOtherFunctions = this.components.withOtherFunctions?.() ?? [];
       const application = this.components.applicationVersion?.() ?? null;
       const applicationsElsewhere = this.components.applicationsElsewhere?.() ?? [];
-      const elsewhere = { withOtherFunctions, applicationsElsewhere };
+      const elsewhere = { withOtherFunctions, applicationsElsewhere, incomplete: this.#incomplete() };
       const selection = { ...replica.settings.selection, ...elsewhere, application };
       const schema = readAppDbSchema(connection.db, selection, query, (table) => this.#usedIds(table));
       if (schema === null) throw new FileChangedError("stripped");
@@ -143,6 +148,14 @@ export class SchemaWorkspace {
     } finally {
       (opened as DatabaseSync | null)?.close();
     }
+  }
+
+  #incomplete(): NamedIncomplete[] {
+    const { incomplete, shapes } = this.components.replica;
+    return [...incomplete.values()].flatMap((t) => {
+      const name = shapes.get(t.id)?.name;
+      return name === undefined ? [] : [{ ...t, name }];
+    });
   }
 
   /** The highest log id of the table that is ordered. */
@@ -203,6 +216,8 @@ export class SchemaWorkspace {
       const { tableId } = object;
       if (tableId === null) continue;
       const held = heldBy.get(tableId);
+      // The file has no such table yet.
+      if (held !== undefined && !known.has(tableId) && replica.incomplete.has(tableId)) continue;
       tables.set(held?.remembered ?? object.name, tableId);
       if (held?.isRekeyed === true) {
         unreconciled.add(tableId);

@@ -3,12 +3,13 @@ import { UserError } from "../../base/errors.ts";
 import type { Recovery } from "../../operations/api.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { Transport } from "../../shard/seams.ts";
-import { recoverMember } from "./recover-files.ts";
+import { recoverMember, requireWhole } from "./recover-files.ts";
 
 /** The effects of a recovery. Throws `UserError` if the cluster has its majority. */
 export function planOf(replicator: Replicator, transport: Transport): Recovery {
   requireLostMajority(replicator, transport);
   const { log, replica } = replicator;
+  requireWhole(replica.replica.incomplete);
   return recoverMember({ log, applied: replica.replica.positions(), supersededBy: [] }, null);
 }
 

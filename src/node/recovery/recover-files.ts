@@ -6,6 +6,7 @@ import { readLogHead } from "../../log-store/log-file.ts";
 import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
 import type { Recovery } from "../../operations/api.ts";
 import { installSnapshot } from "../../replica/copies/install-snapshot.ts";
+import type { IncompleteTables } from "../../replica/store/incomplete-tables.ts";
 import { openReplica } from "../../replica/open-replica.ts";
 import {
   beginEpoch,
@@ -46,6 +47,7 @@ export async function recoverFiles(files: RecoveredFiles, signer: EpochSigner | 
   const log = SqliteLogStore.open(paths.log, 0);
   try {
     const applied = replica.replica.positions();
+    requireWhole(replica.replica.incomplete);
     requireLog(log, applied, paths);
     if (signer !== null) alignLog(log, replica);
     return recoverMember({ log, applied, supersededBy }, signer);
@@ -53,6 +55,16 @@ export async function recoverFiles(files: RecoveredFiles, signer: EpochSigner | 
     log.close();
     replica.close();
   }
+}
+
+/** Other nodes would lose these rows. */
+export function requireWhole(incomplete: IncompleteTables): void {
+  const [table] = incomplete.values();
+  if (table !== undefined)
+    throw new UserError(
+      `the replica lacks the rows of a table: ${table.reason}`,
+      "recover on another member, whose replica is whole",
+    );
 }
 
 /** Entries between the replica and the log are lost. */

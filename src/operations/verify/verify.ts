@@ -46,6 +46,9 @@ export interface VerifyOptions {
 export async function verify(components: VerifyComponents, options: VerifyOptions): Promise<VerifyResult> {
   const { replicator, clock } = components;
   const end = clock.now() + options.timeoutMs;
+  const [waiting] = replicator.replica.replica.incomplete.values();
+  if (waiting !== undefined)
+    throw new UserError(`this node's replica lacks the rows of a table: ${waiting.reason}`, waiting.hint);
   const { name } = replicator.options;
   const table = tableNamed(replicator, options.publish?.table ?? null);
   const { own, answers, missing } = await collectSums(components, end);

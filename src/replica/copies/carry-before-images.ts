@@ -3,18 +3,23 @@
  * snapshot changes, one more records the row as the app database has it.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { encodeImage } from "../../change/codec.ts";
+import { decodeImage, encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../../change/key.ts";
 import { settingOf } from "../../change/per-table.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Image } from "../../change/value.ts";
-import { readAcknowledged } from "../../rows/change-logs.ts";
-import { prepareExact } from "../../rows/exact-values.ts";
+import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
+import { exactKey, exactKeyColumns, prepareExact } from "../../rows/exact-values.ts";
 import { RowAccess } from "../../rows/row-access.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { UNKNOWN_IMAGE } from "../apply/before-images.ts";
 import { covers } from "../apply/changeset.ts";
 import { KeyPositions } from "../apply/key-positions.ts";
+import { foldName } from "../../base/names.ts";
+import { shapeOf } from "../../schema/read-shape.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { readTable } from "../../sqlite/schema.ts";
 import { readShapes } from "../store/schema-store.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 import { peerHash } from "../store/tables.ts";
@@ -33,6 +38,8 @@ interface CarryOver {
   readonly before: readonly number[];
   readonly after: readonly number[];
   readonly pause: (rows: number) => Promise<void>;
+  /** Tables of which the previous replica had no rows: each row of the file may differ. Absent: none. */
+  readonly withoutRows?: ReadonlySet<number>;
 }
 
 /** A row that the snapshot changes. */
@@ -73,7 +80,7 @@ export async function carryBeforeImages(options: CarryOver): Promise<void> {
       written: new KeyPositions(next),
       note: beforeImageWriter(options, reflected),
     };
-    const unchanged = unchangedTables(previous, next);
+    const unchanged = previous === next ? tablesInFile(file, next) : unchangedTables(previous, next);
     noteChangedTables(
       shapes.filter((s) => !unchanged.has(s.id)),
       carry,
@@ -115,6 +122,19 @@ function beforeImageWriter(
   };
 }
 
+/** Ids of tables that have the same name, columns and key in the file. */
+function tablesInFile(file: DatabaseSync, next: DatabaseSync): Set<number> {
+  const text = ({ name, columns, key, rowidKey }: TableShape): string =>
+    JSON.stringify([foldName(name), columns, key, rowidKey]);
+  const query = queryOf(file);
+  return new Set(
+    readShapes(next).flatMap((shape) => {
+      const table = readTable(query, shape.name);
+      return table.columns.length > 0 && text(shapeOf(table, shape.id)) === text(shape) ? [shape.id] : [];
+    }),
+  );
+}
+
 /** Ids of tables that have the same shape in both replicas. */
 function unchangedTables(previous: DatabaseSync, next: DatabaseSync): Set<number> {
   const texts = new Map(readShapes(previous).map((s) => [s.id, JSON.stringify(s)]));
@@ -129,16 +149,21 @@ type WrittenKey = [keyId: KeyId, shard: number, index: number, origin: number];
  */
 function noteChangedTables(
   shapes: readonly TableShape[],
-  { previous, next, before, self, note }: Carry,
+  { previous, next, before, self, note, file, withoutRows = new Set<number>() }: Carry,
 ): void {
+  const isLost = previous === next;
   const known = new Set(readShapes(previous).map((s) => s.id));
   const written = next.prepare(`SELECT "key", "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ?`);
   written.setReturnArrays(true);
   for (const { id } of shapes)
     for (const [keyId, shard, index, origin] of trusted<WrittenKey[]>(written.all(id))) {
       if (covers(before, { shard, index })) continue;
-      note({ table: id, keyId, own: origin === self, image: known.has(id) ? UNKNOWN_IMAGE : null });
+      const own = origin === self && !isLost;
+      note({ table: id, keyId, own, image: known.has(id) ? UNKNOWN_IMAGE : null });
     }
+  for (const { id } of shapes)
+    if (withoutRows.has(id))
+      for (const keyId of keysInFile(file, id)) note({ table: id, keyId, own: false, image: UNKNOWN_IMAGE });
 }
 
 /** Rows that differ between the two replicas: the app database has them as the previous replica does. */
@@ -167,21 +192,58 @@ async function noteDifferences(shapes: readonly TableShape[], carry: Carry): Pro
 
 /** Every key written after the position of the app database, with the row there. That of a pending key is unknown. */
 function noteFromAppDb(shapes: readonly TableShape[], carry: Carry): void {
-  const { file, settings, reflected, self, written, note } = carry;
+  const { file, settings, reflected, self, written, note, withoutRows = new Set<number>() } = carry;
   const shapeOf = new Map(shapes.map((s) => [s.id, s]));
   const acknowledged = readAcknowledged(file);
   const pending = loggedKeys(file, shapes, { from: ({ id }) => acknowledged.get(id) ?? 0 });
   const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, settings.encoding)]));
+  const withheld = withheldKeys(file, shapeOf);
+  for (const id of withoutRows) for (const keyId of keysInFile(file, id)) addTo(withheld, id, keyId);
+  const noteKey = (table: number, keyId: KeyId, isOwn: boolean): void => {
+    const shape = shapeOf.get(table);
+    if (shape === undefined) return;
+    const now = access.get(table)!.get(keyValues(shape, keyId));
+    const own = isOwn && settingOf(settings.merge, shape.name) === "row";
+    note({ table, keyId, own, image: pending.has(`${table}/${keyId}`) ? UNKNOWN_IMAGE : encoded(now) });
+  };
   reflected.forEach((index, shard) => {
-    for (const { table, keyId, origin } of written.since(shard, index)) {
-      const shape = shapeOf.get(table);
-      if (shape === undefined) continue;
-      const now = access.get(table)!.get(keyValues(shape, keyId));
-      const own = origin === self && settingOf(settings.merge, shape.name) === "row";
-      const image = pending.has(`${table}/${keyId}`) ? UNKNOWN_IMAGE : encoded(now);
-      note({ table, keyId, own, image });
-    }
+    for (const { table, keyId, origin } of written.since(shard, index))
+      if (withheld.get(table)?.has(keyId) !== true) noteKey(table, keyId, origin === self);
   });
+  // The file shows them as of an older position than the others, or it is not known of which.
+  for (const [table, keyIds] of withheld) for (const keyId of keyIds) noteKey(table, keyId, false);
+}
+
+/** Keys of rows that the file withholds, by table. */
+function withheldKeys(file: DatabaseSync, shapes: ReadonlyMap<number, TableShape>): Map<number, Set<KeyId>> {
+  const keys = new Map<number, Set<KeyId>>();
+  const rows = file.prepare(`SELECT "id", "key" FROM "__marmot__shadow"`).all() as {
+    id: number;
+    key: Uint8Array;
+  }[];
+  for (const { id, key } of rows) {
+    const shape = shapes.get(id);
+    if (shape !== undefined) addTo(keys, id, keyIdOf(shape, decodeImage(key)));
+  }
+  return keys;
+}
+
+const addTo = (keys: Map<number, Set<KeyId>>, table: number, keyId: KeyId): void =>
+  void keys.set(table, (keys.get(table) ?? new Set()).add(keyId));
+
+/** Keys of all rows of a table that the file has. */
+function keysInFile(file: DatabaseSync, id: number): KeyId[] {
+  const name = readChangeLogs(file).find((table) => table.id === id)?.name;
+  const table = name === undefined ? null : readTable(queryOf(file), name);
+  if (table === null || table.columns.length === 0) return [];
+  const shape = shapeOf(table, id);
+  const encoding = String(queryOf(file)("PRAGMA encoding")[0]![0]);
+  const columns = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name));
+  const rows = prepareExact(
+    file,
+    `SELECT ${exactKeyColumns(shape, columns)} FROM main.${quoteIdentifier(shape.name)}`,
+  );
+  return rows.all().map((row) => keyIdOf(shape, exactKey(shape, row, encoding)));
 }
 
 /** Keys of own log rows that the snapshot has and the previous replica has not. They are still in the change logs. */

@@ -13,6 +13,7 @@ import { writeLocal } from "../store/local.ts";
 import { readPositions } from "../store/positions.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 import { completeReplica, LOCAL_TABLES } from "../store/tables.ts";
+import { markIncomplete, readIncomplete } from "../store/incomplete-tables.ts";
 import { carryBeforeImages } from "./carry-before-images.ts";
 import { publish } from "./database-files.ts";
 import { mergeParts } from "./merge-replicas.ts";
@@ -68,6 +69,9 @@ export const isWorthTaking = (received: readonly number[], own: readonly number[
   received.every((index, shard) => index >= own[shard]!) ||
   received.some((index, shard) => index > own[shard]!);
 
+const isAheadOf = (next: DatabaseSync, own: readonly number[]): boolean =>
+  readPositions(next).every((index, shard) => index >= own[shard]!);
+
 interface SnapshotInstall {
   /** Path of this node's replica. */
   readonly replica: string;
@@ -83,18 +87,29 @@ interface SnapshotInstall {
 /**
  * Replaces this node's replica by a prepared snapshot. If that is ahead in a shard, its part of the shard is
  * kept. False: the snapshot has nothing new, and nothing changed. No connection to the replica may be open. The
- * installation takes effect at one moment, with the rename.
+ * installation takes effect at one moment, with the rename. A replica with tables without rows is replaced as a lost one is.
  */
 export async function installSnapshot(install: SnapshotInstall): Promise<boolean> {
   const { replica, received } = install;
   if (existsSync(replica)) {
     const next = openDatabase(received);
     const previous = openDatabase(replica);
+    let withoutRows: ReadonlySet<number>;
     try {
-      if (!(await takeOver(previous, next, install))) return false;
+      withoutRows = new Set(readIncomplete(previous).keys());
+      if (withoutRows.size === 0) {
+        if (!(await takeOver(previous, next, install))) return false;
+      } else {
+        if (!isAheadOf(next, readPositions(previous))) return false;
+        previous.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      }
     } finally {
       next.close();
       previous.close();
+    }
+    if (withoutRows.size > 0) {
+      await installAfterLoss(install, withoutRows);
+      return true;
     }
   }
   publish(received, replica);
@@ -103,33 +118,34 @@ export async function installSnapshot(install: SnapshotInstall): Promise<boolean
 
 /**
  * The prepared snapshot takes the place of a replica that is lost. The app database alone tells which rows it shows, and which
- * of them are unacknowledged.
+ * of them are unacknowledged. `withoutRows`: tables of which the lost replica had no rows.
  */
-export async function installAfterLoss({
-  replica,
-  received,
-  peerId,
-  appDb,
-  onProgress,
-}: SnapshotInstall): Promise<void> {
+export async function installAfterLoss(
+  { replica, received, peerId, appDb, onProgress }: SnapshotInstall,
+  withoutRows: ReadonlySet<number> = new Set(),
+): Promise<void> {
   const next = openDatabase(received);
   try {
     const after = readPositions(next);
+    const settings = readSettings(next, received);
     next.exec("BEGIN");
     const pause = async (rows: number): Promise<void> => {
       onProgress(rows);
       await nextTurn();
     };
     // No record of the lost replica is left, as in one that has applied nothing.
-    await carryBeforeImages({
-      previous: next,
-      next,
-      peerId,
-      appDb,
-      before: after.map(() => 0),
-      after,
-      pause,
-    });
+    if (readIncomplete(next).size === 0)
+      await carryBeforeImages({
+        previous: next,
+        next,
+        peerId,
+        appDb,
+        before: after.map(() => 0),
+        after,
+        pause,
+        withoutRows,
+      });
+    markIncomplete(next, settings);
     next.exec("COMMIT");
   } finally {
     next.close();
@@ -145,16 +161,19 @@ async function takeOver(
 ): Promise<boolean> {
   const before = readPositions(previous);
   if (!isWorthTaking(readPositions(next), before)) return false;
+  // A crash came before the rename.
+  if (readIncomplete(next).size > 0) return true;
   const pause = async (rows: number): Promise<void> => {
     onProgress(rows);
     await nextTurn();
   };
   next.exec("BEGIN");
   previous.exec("BEGIN");
-  const isAhead = readPositions(next).every((index, shard) => index >= before[shard]!);
+  const isAhead = isAheadOf(next, before);
   const done = isAhead || (await mergeParts(previous, next, pause));
   if (done)
     await carryBeforeImages({ previous, next, peerId, appDb, before, after: readPositions(next), pause });
+  if (done) markIncomplete(next, readSettings(next, "the replica received"));
   next.exec("COMMIT");
   previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
   return done;

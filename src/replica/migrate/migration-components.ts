@@ -9,6 +9,7 @@ import type { KeyPositions } from "../apply/key-positions.ts";
 import type { RowidCollisions } from "../apply/rowid-collisions.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { Origins } from "../order/origins.ts";
+import type { Completion } from "../store/incomplete-tables.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 
 export interface MigrationComponents {
@@ -22,6 +23,7 @@ export interface MigrationComponents {
   readonly rowidCollisions: RowidCollisions;
   readonly keyPositions: KeyPositions;
   readonly origins: Origins;
+  readonly completion: Pick<Completion, "tables" | "mayReceive">;
 }
 
 /** Settings and table shapes of the replica, before or after a schema entry. */

@@ -8,12 +8,34 @@ import { keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
-import { GIVE_FUNCTIONS, requireWritable, UnwritableError } from "../../schema/classify/writable.ts";
+import {
+  addStandIns,
+  GIVE_FUNCTIONS,
+  requireWritable,
+  type Unwritable,
+  UnwritableError,
+} from "../../schema/classify/writable.ts";
+import { changeCatalogue, followTables } from "../../schema/diff/evolve.ts";
+import { isVirtual } from "../../schema/virtual-tables.ts";
 import { type AppliedSchema, applySchemaChanges } from "../../schema/migrate/migrate.ts";
 import { missingCollation, missingFunction } from "../../sqlite/functions/stand-ins.ts";
 import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/foreign-key-indexes.ts";
 import { readRouting, type RowRouting } from "../store/row-routing.ts";
-import { readObjectsOf, replicaObjects, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
+import {
+  emptyTable,
+  type IncompleteTables,
+  incompleteUnder,
+  unwritableAmong,
+  writeIncomplete,
+} from "../store/incomplete-tables.ts";
+import {
+  type CatalogueObject,
+  readObjectsOf,
+  replicaObjects,
+  readShapes,
+  stateOf,
+  writeObjects,
+} from "../store/schema-store.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import { raiseReplicaFormat } from "../store/used-formats.ts";
 import { isSameImage } from "./image-map.ts";
@@ -24,6 +46,7 @@ import { forgetTable, mapRecordedImages, sumRows } from "./row-metadata.ts";
 import { mapTables, numberObjects, placesOf, type TableMapping } from "./table-mapping.ts";
 
 interface ChangedSchema extends ReplicaSchema {
+  readonly incomplete: IncompleteTables;
   readonly rejected: readonly RejectedKey[];
 }
 
@@ -82,6 +105,7 @@ export function* changeSchema(
   const local = new Set(entry.local.map(foldName));
   const rejected: RejectedRow[] = [];
   const unreflected = unreflectedRows(before, entry, objects, components);
+  const unwritable = prepareIncomplete(before, entry, objects, components);
   const applied = needingFunctions(() =>
     applySchemaChanges(db, entry.changes, {
       role: "replica",
@@ -92,9 +116,17 @@ export function* changeSchema(
     }),
   );
   const numbered = numberObjects(db, objects, applied, { before: shapeNamed, local });
-  needingFunctions(() => requireWritable(replicaObjects(numbered)));
   writeObjects(db, numbered);
-  const after = { settings: storeVersion(settings, applied, proposal, components), shapes: readShapes(db) };
+  const shapes = readShapes(db);
+  const incomplete = incompleteAfter(
+    { objects, numbered, applied, shapes, unwritable, settings },
+    components,
+  );
+  needingFunctions(() =>
+    requireWritable(replicaObjects(numbered), (table) => incomplete.has(table.tableId ?? 0)),
+  );
+  const after = { settings: storeVersion(settings, applied, proposal, components), shapes };
+  writeIncomplete(db, incomplete);
   if (entry.lost !== null) journalLocalRejects(entry.lost, components);
   const seen = new SeenRows(components);
   const rejectedKeys = rejected.flatMap((row): RejectedKey[] => {
@@ -112,7 +144,75 @@ export function* changeSchema(
     components,
   );
   indexForeignKeys(db, after.shapes);
-  return { ...after, rejected: rejectedKeys };
+  return { ...after, incomplete, rejected: rejectedKeys };
+}
+
+/**
+ * Empties the tables that this SQLite cannot write under the new schema: nothing is evaluated for them. Returns these tables, by
+ * their folded name in the new schema.
+ */
+function prepareIncomplete(
+  { settings }: ReplicaSchema,
+  { changes, local }: SchemaEntry,
+  objects: readonly CatalogueObject[],
+  { db, completion: { tables: incomplete } }: MigrationComponents,
+): ReadonlyMap<string, readonly Unwritable[]> {
+  const state = stateOf(objects, settings);
+  const next = changeCatalogue(state, changes);
+  const lineages = followTables(state, changes);
+  const isLocal = new Set(local.map(foldName));
+  const had = new Map(objects.map((o) => [foldName(o.name), o.tableId]));
+  const formerOf = (name: string): string | null => {
+    const lineage = lineages.find((l) => isSameName(l.to, name));
+    return lineage === undefined ? name : lineage.from;
+  };
+  const replicated = next.objects.flatMap((o): CatalogueObject[] => {
+    if (o.kind !== "table") return [];
+    const former = formerOf(o.name);
+    const id = former === null ? (isLocal.has(foldName(o.name)) ? null : 0) : had.get(foldName(former));
+    return id === null || id === undefined || isVirtual(o) ? [] : [{ ...o, tableId: id }];
+  });
+  const indexes = next.objects.flatMap((o) => (o.kind === "index" ? [{ ...o, tableId: null }] : []));
+  const wanted = replicaObjects([...replicated.filter((t) => t.tableId !== null), ...indexes]);
+  const unwritable = unwritableAmong(wanted);
+  if (unwritable.size === 0 && incomplete.size === 0) return unwritable;
+  addStandIns(db, wanted);
+  for (const { name, tableId } of replicated)
+    if (tableId !== 0 && unwritable.has(foldName(name))) emptyTable(db, formerOf(name)!);
+  return unwritable;
+}
+
+interface NumberedSchema {
+  readonly objects: readonly CatalogueObject[];
+  readonly numbered: readonly CatalogueObject[];
+  readonly applied: AppliedSchema;
+  readonly shapes: readonly TableShape[];
+  readonly unwritable: ReadonlyMap<string, readonly Unwritable[]>;
+  readonly settings: ReplicaSettings;
+}
+
+/** The tables without rows from now on. Throws `HaltError` where they would change rows of others. */
+function incompleteAfter(
+  { objects, numbered, applied, shapes, unwritable, settings }: NumberedSchema,
+  { db, completion }: MigrationComponents,
+): IncompleteTables {
+  const { tables: incomplete } = completion;
+  if (unwritable.size === 0 && incomplete.size === 0) return incomplete;
+  const found = incompleteUnder(db, shapes, { unwritable, before: incomplete, settings });
+  const ids = new Map(objects.map((o) => [foldName(o.name), o.tableId]));
+  // The file keeps such a table as it is, under the id of its rows.
+  const isRekeyed = (table: AppliedSchema["tables"][number]): boolean => {
+    const id = numbered.find((o) => o.kind === "table" && isSameName(o.name, table.to))?.tableId ?? null;
+    return (
+      id !== null && table.from !== null && found?.has(id) === true && ids.get(foldName(table.from)) !== id
+    );
+  };
+  if (completion.mayReceive() && found !== null && !applied.tables.some(isRekeyed)) return found;
+  const reasons = [...unwritable].map(([name, why]) => `${name}: ${why.map((u) => u.reason).join("; ")}`);
+  throw lacking(
+    `a schema change of the cluster needs functions that this node lacks: ${reasons.join("; ")}`,
+    null,
+  );
 }
 
 /** Of two rows that clash under the new schema, the one with the later write wins. */

@@ -5,6 +5,8 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
+import type { Entry } from "../../raft/model/types.ts";
+import type { EntrySource } from "../history/shared-values.ts";
 import { blob, readTuple } from "../../sqlite/typed-rows.ts";
 
 /** Bytes of parts stored between two yields. */
@@ -12,8 +14,16 @@ const SLICE_BYTES = 1 << 20;
 
 interface Part {
   readonly shard: number;
+  readonly index: number;
   readonly place: Pick<BatchHead, "origin" | "incarnation" | "csn" | "part">;
   readonly data: Uint8Array;
+}
+
+/** A part of a changeset. */
+export interface StagedPart {
+  readonly head: BatchHead;
+  /** Its entry in the log; null: the part was stored, and its entry may be gone. */
+  readonly source: EntrySource | null;
 }
 
 export class StagedParts {
@@ -39,9 +49,8 @@ export class StagedParts {
     return this.#unstoredBytes;
   }
 
-  /** `data`: the data of the log entry. */
-  add(shard: number, { origin, incarnation, csn, part }: BatchHead, data: Uint8Array): void {
-    this.#unstored.push({ shard, place: { origin, incarnation, csn, part }, data });
+  add(shard: number, { origin, incarnation, csn, part }: BatchHead, { index, data }: Entry): void {
+    this.#unstored.push({ shard, index, place: { origin, incarnation, csn, part }, data });
     this.#unstoredBytes += data.length;
   }
 
@@ -60,16 +69,18 @@ export class StagedParts {
   }
 
   /** The staged parts of the batch's changeset, in order. */
-  *of(shard: number, head: BatchHead): Iterable<BatchHead> {
+  *of(shard: number, head: BatchHead): Iterable<StagedPart> {
     const { origin, incarnation, csn } = head;
     const rows = this.#select.iterate(origin, shard, incarnation, csn);
     for (const row of rows) {
       const [data] = readTuple(row, blob);
-      yield decodeBatchHead(readMarking(data).batch);
+      yield { head: decodeBatchHead(readMarking(data).batch), source: null };
     }
-    for (const { place, data, shard: of } of this.#unstored)
-      if (of === shard && place.origin === origin && place.incarnation === incarnation && place.csn === csn)
-        yield decodeBatchHead(readMarking(data).batch);
+    for (const source of this.#unstored) {
+      const { place, data } = source;
+      const isOf = place.origin === origin && place.incarnation === incarnation && place.csn === csn;
+      if (isOf && source.shard === shard) yield { head: decodeBatchHead(readMarking(data).batch), source };
+    }
   }
 
   /** Drops all staged parts of an origin in a shard. */

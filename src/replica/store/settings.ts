@@ -6,6 +6,7 @@ import { forAll, type PerTable } from "../../change/per-table.ts";
 import { NOT_SELECTED } from "../../schema/classify/classify.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { REPLICA_FORMAT } from "./tables.ts";
+import { WITHOUT_ROWS_FORMAT } from "./used-formats.ts";
 
 export type MergeMode = "row" | "column";
 export type ForeignKeyMode = "keep" | "resolve";
@@ -67,7 +68,8 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
   const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all();
   const of = new Map(rows.map((r) => [String(r.name), r.value]));
   const format = Number(of.get("format"));
-  if (format > FORMATS.replica.max) throw newerFormat(file, "replica", format);
+  if (format > FORMATS.replica.max && format !== WITHOUT_ROWS_FORMAT)
+    throw newerFormat(file, "replica", format);
   if (!(format >= FORMATS.replica.min))
     throw new UserError(
       `${file} is of format ${format}; this build knows formats ${showRange(FORMATS.replica)}`,

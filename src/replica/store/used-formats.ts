@@ -1,10 +1,14 @@
 /** The formats that a node must read to take part: of the replica's file, and of the entries that it contains. */
 import type { DatabaseSync } from "node:sqlite";
 import { OLDEST_FORMATS } from "../../base/versions/formats.ts";
+import { REPLICA_FORMAT } from "./tables.ts";
 import { integer, readRows, text } from "../../sqlite/typed-rows.ts";
 
 /** The setting is absent while all entries are of formats that each build reads. */
 const ENTRY_FORMAT = "entry_format";
+
+/** A replica that has tables without rows, for its own node alone. Each build that does not know it refuses the file. */
+export const WITHOUT_ROWS_FORMAT = 1000;
 
 type Versions = Readonly<Record<"entry" | "replica", number>>;
 
@@ -38,7 +42,9 @@ export class UsedVersions {
   }
 
   get all(): Versions {
-    return { entry: this.#entry, replica: readVersions(this.#db).replica };
+    const { replica } = readVersions(this.#db);
+    // The replicas of other nodes are whole.
+    return { entry: this.#entry, replica: replica === WITHOUT_ROWS_FORMAT ? REPLICA_FORMAT : replica };
   }
 
   /** An entry takes effect, in the transaction of its rows. */

@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
-import { errorMessage } from "../../base/errors.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
 import { publish } from "../../replica/copies/database-files.ts";
@@ -66,6 +66,8 @@ export interface SnapshotExchangeComponents {
   /** The commit index of a shard, as this node knows it. */
   readonly commit: (shard: ShardId) => LogIndex;
   readonly onProgress: OnProgress;
+  /** Asks other voters to lead. */
+  readonly handOver: () => void;
   /** A newer replica is stored at `paths.nextReplica`. */
   readonly onReplacement: () => void;
   /** Positions must not change while this node receives a replica: the snapshot contains later entries. */
@@ -114,14 +116,24 @@ export class SnapshotExchange {
   }
 
   #begin(): Promise<GrowingCopy> {
+    this.#requireWhole();
     const number = ++this.#sent;
     const positions = Bun.hash.xxHash64(JSON.stringify(this.#components.replica.replica.positions()), 0n);
     const id = `${this.#components.nonce}-${number}-${positions.toString(16)}`;
     return this.#taker.begin(id, `${this.#paths.incoming}/sent-${number}.db`);
   }
 
+  /** A node that leads and has no whole replica is of no use to a follower that needs one. */
+  #requireWhole(): void {
+    const [table] = this.#components.replica.replica.incomplete.values();
+    if (table === undefined) return;
+    this.#components.handOver();
+    throw new UserError(`this node's replica lacks the rows of a table: ${table.reason}`, table.hint);
+  }
+
   /** A copy for this node itself. The caller removes the file. */
   async copyTo(path: string): Promise<GrowingCopy["head"]["positions"]> {
+    this.#requireWhole();
     const copy = await this.#taker.begin(`own-${++this.#sent}`, path);
     while (!copy.isComplete) await copy.more(copy.length, () => new Promise(() => {}));
     return copy.head.positions;
@@ -216,7 +228,17 @@ export class SnapshotExchange {
     const { transport, clock, commit } = this.#components;
     this.holds.tick(transport.connected(), clock.now());
     const { shard, commit: before } = this.#offered;
+    const { replica } = this.#components.replica;
+    if (replica.completion.isDue(replica.settings)) return this.#receiveWhole();
     if (this.#receiving !== null && commit(shard) > before) this.#receiving.abort();
+  }
+
+  /** This node can write tables that its replica keeps without rows: each member with a whole one can send it. */
+  #receiveWhole(): void {
+    const { log, replica, transport } = this.#components;
+    const members = log.configuration(0)?.members.map((m) => m.peerId) ?? [];
+    for (const peer of transport.connected())
+      if (members.includes(peer)) this.receive(peer, { shard: 0, index: replica.replica.position(0) });
   }
 
   /** The peer has a replica and is at work. */
@@ -224,12 +246,16 @@ export class SnapshotExchange {
     this.#shared.served(peer);
   }
 
-  /** This node's log ends before the leader's log begins: receives the replica of the leader to continue with it. */
+  /** This node's log ends before the leader's log begins, or its replica is incomplete: receives the replica of the peer. */
   receive(from: PeerId, needed: Needed): void {
     if (this.#receiving !== null || this.#closed || !this.#offers.mayTry(from, this.#components.clock.now()))
       return;
     const { logger, nameOf, freeze } = this.#components;
-    logger.event("snapshot", "receiving a replica: this node's log ends before the leader's log begins", {
+    const { completion, settings } = this.#components.replica.replica;
+    const why = completion.isDue(settings)
+      ? "this node can write a table by now"
+      : "this node's log ends before the leader's log begins";
+    logger.event("snapshot", `receiving a replica: ${why}`, {
       shard: needed.shard,
       from: nameOf(from),
     });
@@ -261,7 +287,7 @@ export class SnapshotExchange {
       this.#offers.failed(from, this.#components.clock.now());
       logger.event(
         "snapshot",
-        "the replica could not be received; the leader will offer it again",
+        "the replica could not be received; another try follows",
         { error: errorMessage(error) },
         "warn",
       );

@@ -70,10 +70,16 @@ export class UnwritableError extends UserError {}
 
 /**
  * Throws `UnwritableError` for tables that this SQLite would write otherwise than the other nodes do: a replica, and the file built
- * from it, evaluate their expressions. `objects`: replicated tables and their UNIQUE indexes.
+ * from it, evaluate their expressions. `objects`: replicated tables and their UNIQUE indexes. `isWithoutRows`: nothing is written.
  */
-export function requireWritable(objects: readonly SchemaObject[]): void {
-  const found = withCopy(objects, (copy) => [...unwritableTables(copy)]);
+export function requireWritable<T extends SchemaObject>(
+  objects: readonly T[],
+  isWithoutRows: (table: T) => boolean = () => false,
+): void {
+  const empty = new Set(
+    objects.flatMap((o) => (o.kind === "table" && isWithoutRows(o) ? [foldName(o.name)] : [])),
+  );
+  const found = withCopy(objects, (copy) => [...unwritableTables(copy)]).filter(([name]) => !empty.has(name));
   if (found.length === 0) return;
   const tables = found.map(([table, why]) => `${table} (${why.map((u) => u.reason).join("; ")})`);
   throw new UnwritableError(

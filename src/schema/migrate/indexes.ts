@@ -1,6 +1,7 @@
 /** Indexes beside a migration: unwanted ones are dropped before tables are altered, missing ones are created afterwards. */
 import { foldName } from "../../base/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { sameTokens } from "../../sqlite/ddl-text/table-text.ts";
 import type { RejectedRows } from "./constraint-rejects.ts";
@@ -58,8 +59,14 @@ export class Indexes {
       return;
     }
     if (text !== null) file.drop("index", name);
-    if (isUnique(sql)) this.#createUnique(object);
+    // A replica keeps a table without rows if it lacks a function or a collation that the index needs.
+    const isPlain = !isUnique(sql) || (!isAppDb && this.#isEmpty(tableName));
+    if (!isPlain) this.#createUnique(object);
     else file.create(object);
+  }
+
+  #isEmpty(table: string): boolean {
+    return queryOf(this.#migration.db)(`SELECT 1 FROM main.${quoteIdentifier(table)} LIMIT 1`).length === 0;
   }
 
   #createUnique(object: SchemaObject): void {

@@ -4,7 +4,7 @@
  * Where both sides changed the same part differently, theirs wins.
  */
 import { foldName } from "../../base/names.ts";
-import { errorMessage } from "../../base/errors.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
 import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { RejectedChange, SchemaChange, SchemaState } from "../diff/change.ts";
 import { changesBetween, compareCatalogues, tablesOf } from "../diff/diff.ts";
@@ -43,7 +43,7 @@ const plain = (state: SchemaState): SchemaState => ({
 
 export function rebaseChanges({ base, pending, onto, theirs }: RebaseInput): Rebased {
   const appDb = changeCatalogue(base, pending);
-  const isKnown = theirs !== undefined && sameSchema(changeCatalogue(base, theirs), onto);
+  const isKnown = theirs !== undefined && leadsTo(base, theirs, onto);
   const known = isKnown ? theirs : compareCatalogues(base, onto, []);
   const target = plain(onto);
   if (pending.length === 0) return { changes: [], target, appDb: known, rejected: [] };
@@ -57,6 +57,16 @@ export function rebaseChanges({ base, pending, onto, theirs }: RebaseInput): Reb
     onto: target,
     theirLineages: followTables(plainBase, known),
   });
+}
+
+/** Not where the file keeps tables in an older form than the cluster: then changes may not even fit. */
+function leadsTo(base: SchemaState, changes: readonly SchemaChange[], onto: SchemaState): boolean {
+  try {
+    return sameSchema(changeCatalogue(base, changes), onto);
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  }
 }
 
 function rebase(sides: Sides): Rebased {

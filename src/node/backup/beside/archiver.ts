@@ -50,7 +50,8 @@ export class Archiver {
         ...{ clock, random, logger, scratch, store: store ?? openStore(to) },
         node: () => {
           const now = replicator();
-          return now === null ? null : shippedNode(now, clock);
+          const isWhole = now?.replica.replica.incomplete.size === 0;
+          return now === null || !isWhole ? null : shippedNode(now, clock);
         },
         seal: () => openSeal(keyFile),
       },
