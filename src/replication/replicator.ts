@@ -66,7 +66,6 @@ export class Replicator {
   readonly messages: PeerMessages;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
-  readonly #commits: ForeignCommits;
   readonly #watcher: Watcher;
   readonly snapshots: SnapshotExchange;
   readonly #wal: WalUpkeep;
@@ -96,10 +95,10 @@ export class Replicator {
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
-    this.#commits = new ForeignCommits(this.#appDb.db);
+    const commits = new ForeignCommits(this.#appDb.db);
     this.#watcher = new Watcher(db, {
       clock,
-      ...{ moved: () => this.#hasMoved(), wake: () => this.#touched() },
+      ...{ moved: () => this.#hasMoved(commits), wake: () => this.#touched() },
       watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
@@ -235,10 +234,9 @@ export class Replicator {
   }
 
   #openMembers(): MemberChanges {
-    const { transport, clock, logger } = this.#components;
+    const { transport, clock, logger, admitted } = this.#components;
     const { runtime, clusterId } = this;
     const { peerId: self, replaceAfterMs = REPLACE_AFTER_MS } = this.options;
-    const { admitted } = this.#components;
     return new MemberChanges({
       ...{ runtime, transport, clock, clusterId, self, admitted, replaceAfterMs },
       logger: logger.child("members"),
@@ -353,8 +351,8 @@ export class Replicator {
     if (change !== null) throw new FileChangedError(change);
   }
 
-  #hasMoved(): boolean {
-    if (this.#appDbFile.look() === null) return this.#commits.moved(this.reader);
+  #hasMoved(commits: ForeignCommits): boolean {
+    if (this.#appDbFile.look() === null) return commits.moved(this.reader);
     this.loop.fileSuspect = true;
     return true;
   }
