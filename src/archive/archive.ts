@@ -9,14 +9,19 @@ import { DirStore } from "./stores/dir-store.ts";
 import {
   damagedLink,
   decodeLink,
+  decodeMerged,
   encodeLink,
+  encodeMerged,
   hashOf,
   isDamagedLink,
   type Link,
   linkName,
-  linkNumber,
+  type LinkRange,
+  type MergedLink,
+  mergedName,
   type SnapshotLink,
 } from "./chain-link.ts";
+import { extentOf, MergedRanges } from "./ranges.ts";
 import { openS3 } from "./stores/s3-store.ts";
 import { openSeal, type Seal } from "./seal.ts";
 import { type ArchiveStore, decodeText, encodeText } from "./stores/store.ts";
@@ -58,7 +63,7 @@ const markerSchema = v.object({
 /** Where a snapshot is, without a walk over the chain. */
 export type SnapshotMarker = v.InferOutput<typeof markerSchema>;
 
-/** A link with its hash. */
+/** A link with its hash: of merged links that of the last one. */
 export interface Chained {
   readonly link: Link;
   readonly hash: string;
@@ -78,11 +83,13 @@ export class Archive {
   readonly store: ArchiveStore;
   readonly seal: Seal;
   readonly document: ArchiveDocument;
+  readonly #ranges: MergedRanges;
 
   private constructor(store: ArchiveStore, seal: Seal, document: ArchiveDocument) {
     this.store = store;
     this.seal = seal;
     this.document = document;
+    this.#ranges = new MergedRanges(store);
   }
 
   /** null: there is none. Throws `UserError` for another key or a newer format. */
@@ -142,14 +149,47 @@ export class Archive {
     await this.store.put(HEAD, this.seal.close(encodeText(JSON.stringify(head)), HEAD));
   }
 
-  /** null: there is none of this number. */
-  async link(number: number): Promise<Chained | null> {
-    const bytes = await this.store.get(linkName(number));
+  /**
+   * The link, or the merged ones that have its place; null: there is none of this number. `mayBeMerged`: false: the link is known to be so
+   * new that it cannot be.
+   */
+  async link(number: number, mayBeMerged = true): Promise<Chained | null> {
+    const known = this.#ranges.of(number);
+    if (known !== null) return this.#merged(known);
+    const name = linkName(number);
+    const bytes = await this.store.get(name);
+    if (bytes !== null) {
+      const link = await decodeLink(bytes, { name, number, seal: this.seal, place: this.shown });
+      return this.#ofCluster({ link, hash: hashOf(bytes), size: bytes.length }, name);
+    }
+    if (!mayBeMerged) return null;
+    await this.ranges();
+    const range = this.#ranges.of(number);
+    return range === null ? null : this.#merged(range);
+  }
+
+  async #merged(range: LinkRange): Promise<Chained | null> {
+    const name = mergedName(range);
+    const bytes = await this.store.get(name);
     if (bytes === null) return null;
-    const link = await decodeLink(bytes, number, this.seal, this.shown);
-    if (link.cluster !== this.document.cluster)
-      throw damagedLink(`${linkName(number)} of the archive ${this.shown} is of another cluster`);
-    return { link, hash: hashOf(bytes), size: bytes.length };
+    const of = { name, number: range.last, seal: this.seal, place: this.shown };
+    return this.#ofCluster({ ...(await decodeMerged(bytes, of)), size: bytes.length }, name);
+  }
+
+  #ofCluster(chained: Chained, name: string): Chained {
+    if (chained.link.cluster === this.document.cluster) return chained;
+    throw damagedLink(`${name} of the archive ${this.shown} is of another cluster`);
+  }
+
+  /** Merged links, in order. */
+  ranges(): Promise<readonly LinkRange[]> {
+    return this.#ranges.read();
+  }
+
+  /** Nothing is removed. Of two nodes that merge the same links the first one counts. */
+  async addMerged(merged: MergedLink): Promise<void> {
+    const range = { first: merged.link.first, last: merged.link.number };
+    await this.store.create(mergedName(range), await encodeMerged(merged, this.seal));
   }
 
   /** Adds a link to the chain. null: there is another one of this number. */
@@ -197,20 +237,14 @@ export class Archive {
 
   /** Numbers of the first and the last link; null: there is none. */
   async extent(): Promise<{ readonly first: number; readonly last: number } | null> {
-    const folders = await this.store.folders("chain/");
-    const ends = async (from: readonly string[], end: 0 | -1): Promise<number | null> => {
-      for (const folder of from) {
-        const numbers = (await this.store.list(folder)).map(linkNumber).filter((n) => n !== null);
-        if (numbers.length > 0) return numbers.at(end)!;
-      }
-      return null;
-    };
-    const [first, last] = [await ends(folders, 0), await ends(folders.toReversed(), -1)];
-    return first === null || last === null ? null : { first, last };
+    return extentOf(this.store, await this.ranges());
   }
 
-  /** The end of the chain. `known`: an earlier one, from which the search goes on. null: there is no link. */
-  async tail(known: Chained | null): Promise<Chained | null> {
+  /**
+   * The end of the chain. `known`: an earlier one, from which the search goes on. null: there is no link. `isFresh`: `known` was the end a
+   * short time ago, so links after it are not merged.
+   */
+  async tail(known: Chained | null, isFresh = false): Promise<Chained | null> {
     let at = known;
     if (at === null) {
       const extent = await this.extent();
@@ -219,40 +253,62 @@ export class Archive {
     }
     for (;;) {
       if (at === null) throw damagedLink(`the archive ${this.shown} changed while it was read`);
-      const next = await this.link(at.link.number + 1);
+      const next = await this.link(at.link.number + 1, !isFresh);
       if (next === null) return at;
+      // A node that slept can have added its link in the place of merged ones.
+      if (at === known && next.link.previous !== at.hash && (await this.#isMerged(at)))
+        return this.tail(null);
       this.#requireNext(at, next);
       at = next;
     }
   }
 
+  async #isMerged({ link }: Chained): Promise<boolean> {
+    await this.ranges();
+    return this.#ranges.of(link.number) !== null;
+  }
+
   #requireNext(before: Chained, next: Chained): void {
-    if (next.link.previous === before.hash) return;
+    // Merged links of two nodes can overlap; their entries tell whether one is missing.
+    if (next.link.previous === before.hash || firstOf(next.link) <= before.link.number) return;
     throw damagedLink(
       `${linkName(next.link.number)} of the archive ${this.shown} does not follow ${linkName(before.link.number)}: one of them was changed, or two clusters wrote to it`,
     );
   }
 
-  /** The links from `from` to `last`, in order; each is proved to follow the one before it. */
+  /** The links from `from` to `last`, in order; each is proved to follow the one before it. Merged ones can begin before `from`. */
   async *walk(from: number, last: number): AsyncGenerator<Chained, void> {
-    const ahead: Promise<Chained | null>[] = [];
+    const ahead: { readonly number: number; readonly end: number; readonly link: Promise<Chained | null> }[] =
+      [];
     let asked = from;
     let before: Chained | null = null;
-    for (let number = from; number <= last; number++) {
+    await this.ranges();
+    for (let number = from; number <= last;) {
       while (asked <= last && ahead.length < AT_ONCE) {
-        const link = this.link(asked++);
+        const link = this.link(asked);
         // A failure is met when its turn comes.
         link.catch(() => {});
-        ahead.push(link);
+        const end = this.#ranges.of(asked)?.last ?? asked;
+        ahead.push({ number: asked, end, link });
+        asked = end + 1;
       }
-      const next = await ahead.shift()!;
-      if (next === null) throw damagedLink(`${linkName(number)} of the archive ${this.shown} is missing`);
-      if (before !== null) this.#requireNext(before, next);
-      before = next;
-      yield next;
+      const next = ahead.shift()!;
+      // It was merged since it was asked for, and has come.
+      if (next.end < number) continue;
+      const found = await next.link;
+      if (found === null)
+        throw damagedLink(`${linkName(next.number)} of the archive ${this.shown} is missing`);
+      if (before !== null) this.#requireNext(before, found);
+      before = found;
+      yield found;
+      number = found.link.number + 1;
     }
   }
 }
+
+/** Number of the first link. */
+export const firstOf = (link: Link): number =>
+  link.kind === "segment" ? (link.first ?? link.number) : link.number;
 
 function parsedOr<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array): T | null {
   try {

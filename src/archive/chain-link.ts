@@ -1,6 +1,7 @@
 /**
  * The objects of the chain: `chain/000000/0000000001` and so on, each with the hash of the one before it. A segment has the ordered entries
- * between two positions, a snapshot link describes a copy of the replica. Written once, never changed.
+ * between two positions, a snapshot link describes a copy of the replica. Written once, never changed. Old segments of an interval are
+ * merged: `merged/0000000001-0000003600` takes the place of these links, with the hash of the last one for the link that follows.
  *
  *     "MARC", format, SHA-256 of the rest (32 bytes), the rest: MessagePack, compressed (zstd), encrypted where the archive has a key
  */
@@ -52,6 +53,20 @@ export interface Segment extends LinkHead {
   readonly marks: readonly Mark[];
   /** Per shard, in order. */
   readonly entries: readonly (readonly Entry[])[];
+  /** It takes the place of the links from this number to its own. Absent: it is one link. */
+  readonly first?: number;
+}
+
+/** Links of an interval as one object, and the hash of the last of them. */
+export interface MergedLink {
+  readonly link: Segment & { readonly first: number };
+  readonly hash: string;
+}
+
+/** Numbers of links that a merged object has the place of. */
+export interface LinkRange {
+  readonly first: number;
+  readonly last: number;
 }
 
 /** A copy of the replica at `positions`. Entries after them are in the links from `follow` on. */
@@ -84,14 +99,15 @@ const head = {
   since: v.number(),
   sums: v.nullable(v.array(v.array(v.tuple([v.number(), v.string()])))),
 };
+const segment = {
+  ...head,
+  from: positions,
+  marks: v.array(v.tuple([v.number(), positions])),
+  entries: v.array(v.array(v.tuple([index, index, index, v.instance(Uint8Array)]))),
+};
 const schema = v.variant("kind", [
-  v.object({
-    ...head,
-    kind: v.literal("segment"),
-    from: positions,
-    marks: v.array(v.tuple([v.number(), positions])),
-    entries: v.array(v.array(v.tuple([index, index, index, v.instance(Uint8Array)]))),
-  }),
+  v.object({ ...segment, kind: v.literal("segment") }),
+  v.object({ ...segment, kind: v.literal("merged"), first: index, hash: v.string() }),
   v.object({
     ...head,
     kind: v.literal("snapshot"),
@@ -118,18 +134,39 @@ export function linkNumber(name: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
+export const MERGED = "merged/";
+const padded = (number: number): string => String(number).padStart(DIGITS, "0");
+export const mergedName = ({ first, last }: LinkRange): string => `${MERGED}${padded(first)}-${padded(last)}`;
+/** null: the name is of another kind. */
+export function mergedRange(name: string): LinkRange | null {
+  const match = /^merged\/(\d{10})-(\d{10})$/.exec(name);
+  return match === null ? null : { first: Number(match[1]), last: Number(match[2]) };
+}
+
 export const hashOf = (bytes: Uint8Array): string =>
   new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 
-export async function encodeLink(link: Link, seal: Seal): Promise<Uint8Array> {
-  const plain =
-    link.kind === "snapshot"
-      ? link
-      : { ...link, entries: link.entries.map((list) => list.map((e) => [e.term, e.index, e.type, e.data])) };
-  const bytes =
-    link.kind === "snapshot" ? 0 : link.entries.flat().reduce((sum, { data }) => sum + data.length, 0);
-  const packed = packExact(packr, plain, { expectedBytes: bytes });
-  const body = seal.close(await compress(packed, LEVEL), linkName(link.number));
+export function encodeLink(link: Link, seal: Seal): Promise<Uint8Array> {
+  const plain = link.kind === "snapshot" ? link : { ...link, entries: packedEntries(link) };
+  return sealed(plain, linkName(link.number), link, seal);
+}
+
+export function encodeMerged({ link, hash }: MergedLink, seal: Seal): Promise<Uint8Array> {
+  const plain = { ...link, kind: "merged", hash, entries: packedEntries(link) };
+  return sealed(plain, mergedName({ first: link.first, last: link.number }), link, seal);
+}
+
+const packedEntries = ({ entries }: Segment): unknown =>
+  entries.map((list) => list.map((e) => [e.term, e.index, e.type, e.data]));
+
+/** Bytes of the entries. */
+export const entryBytes = ({ entries }: Segment): number =>
+  entries.reduce((sum, list) => sum + list.reduce((size, { data }) => size + data.length, 0), 0);
+
+async function sealed(plain: object, name: string, link: Link, seal: Seal): Promise<Uint8Array> {
+  const expectedBytes = link.kind === "snapshot" ? 0 : entryBytes(link);
+  const packed = packExact(packr, plain, { expectedBytes });
+  const body = seal.close(await compress(packed, LEVEL), name);
   const out = new Uint8Array(HEAD_BYTES + body.length);
   out.set(MAGIC);
   out.set(new Bun.CryptoHasher("sha256").update(body).digest(), MAGIC.length);
@@ -137,14 +174,41 @@ export async function encodeLink(link: Link, seal: Seal): Promise<Uint8Array> {
   return out;
 }
 
-/** Throws `UserError`. `place`: the archive, for messages. */
-export async function decodeLink(
-  bytes: Uint8Array,
-  number: number,
-  seal: Seal,
-  place: string,
-): Promise<Link> {
-  const name = `${linkName(number)} of the archive ${place}`;
+export interface DecodeLink {
+  /** Of the object. */
+  readonly name: string;
+  readonly number: number;
+  readonly seal: Seal;
+  /** The archive, for messages. */
+  readonly place: string;
+}
+
+type Parsed = v.InferOutput<typeof schema>;
+
+/** Throws `UserError`. */
+export async function decodeLink(bytes: Uint8Array, of: DecodeLink): Promise<Link> {
+  const parsed = await parse(bytes, of);
+  if (parsed.kind === "snapshot") return parsed;
+  if (parsed.kind === "segment") return { ...parsed, entries: entriesOf(parsed) };
+  throw damagedLink(`${of.name} of the archive ${of.place} has several links`);
+}
+
+/** Throws `UserError`. */
+export async function decodeMerged(bytes: Uint8Array, of: DecodeLink): Promise<MergedLink> {
+  const parsed = await parse(bytes, of);
+  if (parsed.kind !== "merged")
+    throw damagedLink(`${of.name} of the archive ${of.place} has no merged links`);
+  const { hash, ...link } = parsed;
+  return { link: { ...link, kind: "segment", entries: entriesOf(parsed) }, hash };
+}
+
+const entriesOf = ({ entries }: Exclude<Parsed, { kind: "snapshot" }>): Entry[][] =>
+  entries.map((list) =>
+    list.map(([term, at, type, data]) => ({ term, index: at, type: type as EntryType, data })),
+  );
+
+async function parse(bytes: Uint8Array, { name: object, number, seal, place }: DecodeLink): Promise<Parsed> {
+  const name = `${object} of the archive ${place}`;
   if (bytes.length < HEAD_BYTES || !MAGIC.subarray(0, 4).every((byte, i) => bytes[i] === byte))
     throw damagedLink(`${name} is no object of an archive`);
   if (bytes[4] !== LINK_FORMAT)
@@ -156,16 +220,12 @@ export async function decodeLink(
   const sum = new Bun.CryptoHasher("sha256").update(body).digest();
   if (!sum.every((byte, i) => bytes[MAGIC.length + i] === byte))
     throw damagedLink(`${name} was changed or is incomplete`);
-  const opened = seal.open(body, linkName(number));
+  const opened = seal.open(body, object);
   if (opened === null) throw damagedLink(`${name} is not encrypted with this key, or was changed`);
   try {
     const parsed = v.parse(schema, packr.unpack(await decompress(opened)));
     if (parsed.number !== number) throw new Error(`it is number ${parsed.number}`);
-    if (parsed.kind === "snapshot") return parsed;
-    const entries = parsed.entries.map((list) =>
-      list.map(([term, at, type, data]) => ({ term, index: at, type: type as EntryType, data })),
-    );
-    return { ...parsed, entries };
+    return parsed;
   } catch (error) {
     throw damagedLink(`${name} cannot be read: ${errorMessage(error)}`);
   }

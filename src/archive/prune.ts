@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Archive, SnapshotMarker } from "./archive.ts";
-import { linkNumber } from "./chain-link.ts";
+import { linkNumber, mergedName } from "./chain-link.ts";
 
 /** A copy without a link is of a node that ended while it sent it, or is still on its way. */
 const UNFINISHED_MS = 24 * 3_600_000;
@@ -60,6 +60,11 @@ export async function prune(archive: Archive, keep: Keep, now: number): Promise<
 
 async function removeLinks(archive: Archive, before: number): Promise<number> {
   let removed = 0;
+  for (const range of await archive.ranges()) {
+    if (range.last >= before) break;
+    await archive.store.remove(mergedName(range));
+    removed += range.last - range.first + 1;
+  }
   for (const folder of await archive.store.folders("chain/"))
     for (const name of await archive.store.list(folder)) {
       const number = linkNumber(name);

@@ -72,7 +72,7 @@ export interface NodeOptions {
     /** null: it is not encrypted. */
     readonly keyFile: string | null;
     /** For tests only. */
-    readonly limits?: { readonly copyLinks?: number };
+    readonly limits?: { readonly copyLinks?: number; readonly mergeMs?: number };
   } | null;
   /** The leader of a shard moves to the voter that writes most to it. Absent: it does. */
   readonly leaderFollowsWriter?: boolean;

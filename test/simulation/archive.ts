@@ -81,6 +81,11 @@ export class MemoryStore implements ArchiveStore {
     return this.#call(() => void this.#objects.delete(name));
   }
 
+  /** Names of the objects below a folder. */
+  names(folder: string): readonly string[] {
+    return [...this.#objects.keys()].filter((name) => name.startsWith(folder)).sort();
+  }
+
   sweep(): Promise<void> {
     return Promise.resolve();
   }
@@ -113,13 +118,13 @@ export async function judgeArchive(
   store: MemoryStore,
   known: ReadonlyMap<string, Digest>,
   { seed, file }: { readonly seed: number; readonly file: string },
-): Promise<{ readonly problems: string[]; readonly compared: number }> {
+): Promise<{ readonly problems: string[]; readonly compared: number; readonly merged: number }> {
   store.calm = true;
   const random = new Random(seed);
   const archive = await Archive.open(store, await openSeal(null));
-  if (archive === null) return { problems: ["there is no archive"], compared: 0 };
+  if (archive === null) return { problems: ["there is no archive"], compared: 0, merged: 0 };
   const [first] = await archive.snapshots();
-  if (first === undefined) return { problems: ["the archive has no snapshot"], compared: 0 };
+  if (first === undefined) return { problems: ["the archive has no snapshot"], compared: 0, merged: 0 };
   const problems: string[] = [];
   let compared = 0;
   const compare = ({ db, replica }: OpenReplica): void => {
@@ -156,5 +161,5 @@ export async function judgeArchive(
     .filter((at) => at.every((index, i) => index >= first.positions[i]! && index <= end[i]!));
   for (let i = 0; i < REPLAYS && within.length > 0; i++)
     await run({ kind: "position", position: random.pick(within) });
-  return { problems, compared };
+  return { problems, compared, merged: store.names("merged/").length };
 }

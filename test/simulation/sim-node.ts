@@ -39,7 +39,7 @@ const HISTORY_BYTES = 64 << 20;
 const WALL_START = 1_700_000_000_000;
 const ARCHIVE: NonNullable<NodeOptions["archive"]> = {
   ...{ to: "memory", intervalMs: 40, keep: { ms: null, snapshots: null }, keyFile: null },
-  limits: { copyLinks: 15 },
+  limits: { copyLinks: 15, mergeMs: 240 },
 };
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 
@@ -87,6 +87,8 @@ export interface SimNodeOptions {
 export interface SimNodeHooks {
   /** Before a message leaves. */
   readonly onSend: (node: SimNode, message: Uint8Array) => void;
+  /** The hello that it shows; absent: its own. */
+  readonly onHello?: (node: SimNode, bytes: Uint8Array) => Uint8Array;
   /** The node stopped by itself. */
   readonly onFailure: (node: SimNode, error: Error) => void;
   /** A process begins. */
@@ -456,6 +458,7 @@ export class SimNode {
             this.#look(generation);
             if (generation === this.generation) this.#hooks.onSend(this, message);
           },
+          onHello: (bytes) => this.#hooks.onHello?.(this, bytes) ?? bytes,
           // A message to a process that has ended is dropped.
           run: (work) =>
             this.#enter(generation, () => {

@@ -70,6 +70,8 @@ export class Simulation {
   #crashes = 0;
   /** Positions of the archive that were compared. */
   #archived = 0;
+  /** Merged objects of the archive. */
+  #merged = 0;
 
   constructor(plan: Plan, verbose: boolean) {
     this.plan = plan;
@@ -119,7 +121,7 @@ export class Simulation {
       wallMs: performance.now() - wall,
       counts: {
         ...checks.counts,
-        ...(this.#archive === null ? {} : { archived: this.#archived }),
+        ...(this.#archive === null ? {} : { archived: this.#archived, merged: this.#merged }),
         events: world.events,
         messages: this.network.messages,
         transactions: this.history.count,
@@ -140,11 +142,12 @@ export class Simulation {
       this.checks.problems.push(
         `the archive stays behind: ${JSON.stringify(this.present[0]?.node?.api.status().archive)}`,
       );
-    const { problems, compared } = await judgeArchive(store, this.checks.digests, {
+    const { problems, compared, merged } = await judgeArchive(store, this.checks.digests, {
       ...{ seed: this.plan.seed, file: `${this.#folder}/archived.db` },
     });
     this.checks.problems.push(...problems);
     this.#archived = compared;
+    this.#merged = merged;
   }
 
   async #prepare(): Promise<void> {

@@ -12,8 +12,9 @@ import { Archive, type Chained } from "../archive.ts";
 import { Claims } from "./claims.ts";
 import { Continuity, stateOf } from "./continuity.ts";
 import { Copies, type StoredCopy } from "./copies.ts";
-import type { Segment, SnapshotLink } from "../chain-link.ts";
+import { entryBytes, type Segment, type SnapshotLink } from "../chain-link.ts";
 import { Marks } from "./marks.ts";
+import { MERGE_MS, Merges } from "./merges.ts";
 import { type Keep, Pruning } from "../prune.ts";
 import type { Seal } from "../seal.ts";
 import { Rest } from "./rest.ts";
@@ -28,6 +29,8 @@ const STANDBY_MS = 5000;
 /** After so long without a new link a node that is ahead ships itself. */
 const TAKE_OVER_MS = 20_000;
 const LONGEST_PAUSE_MS = 30_000;
+/** Of the interval of merges, the share for which a known end is fresh. */
+const FRESH_SHARE = 6;
 
 export interface ShipperComponents {
   /** null: the node joins, or replaces its replica. The same object while its files are open. */
@@ -46,8 +49,8 @@ export interface ShipperOptions {
   readonly keep: Keep;
   /** Absent: it makes the archive if there is none. */
   readonly mayCreate?: boolean;
-  /** Snapshots and pruning, sooner: for tests. */
-  readonly limits?: { readonly copyLinks?: number; readonly patienceMs?: number };
+  /** Snapshots, merges and gaps, sooner: for tests. */
+  readonly limits?: { readonly copyLinks?: number; readonly patienceMs?: number; readonly mergeMs?: number };
 }
 
 export class Shipper {
@@ -61,7 +64,9 @@ export class Shipper {
   #tail: Chained | null = null;
   /** The end of the archive, also while it does not answer. */
   #known: Chained | null = null;
+  /** When it was known to be the end, by both clocks: one of them goes on while the machine sleeps. */
   #tailAt = 0;
+  #tailWall = 0;
   #ships = false;
   /** The archive has no snapshot, although it may have links. */
   #isBare = false;
@@ -73,6 +78,7 @@ export class Shipper {
   #copy: StoredCopy | null = null;
   readonly #claims: Claims;
   readonly #pruning: Pruning;
+  readonly #merges: Merges;
   readonly #report: ShippingReport;
 
   constructor(components: ShipperComponents, options: ShipperOptions) {
@@ -83,6 +89,7 @@ export class Shipper {
     this.#pruning = new Pruning(components, options.keep);
     this.#continuity = new Continuity(options.limits?.patienceMs);
     this.#claims = new Claims(components.clock);
+    this.#merges = new Merges(components, this.#mergeMs);
     this.#copies = new Copies(components, options.limits?.copyLinks);
   }
 
@@ -109,7 +116,7 @@ export class Shipper {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#rest.end();
-    await Promise.all([this.#running, this.#copying]);
+    await Promise.all([this.#running, this.#copying, this.#merges.stop()]);
   }
 
   async #run(): Promise<void> {
@@ -201,10 +208,22 @@ export class Shipper {
     const { clock } = this.#components;
     const before = this.#tail ?? this.#known;
     if (this.#tail === null || this.#isBare) this.#isBare = (await archive.snapshots()).length === 0;
-    const tail = await archive.tail(this.#tail);
+    const tail = await archive.tail(this.#tail, this.#isFresh());
     this.#tailAt = clock.now();
+    this.#tailWall = clock.wallTime();
     if (tail?.hash !== before?.hash || before === null) this.#lastMoved = clock.now();
     if (tail !== null) this.#moved(node, tail);
+  }
+
+  get #mergeMs(): number {
+    return this.#options.limits?.mergeMs ?? MERGE_MS;
+  }
+
+  /** Links after the end that this node knows are too new to be merged. */
+  #isFresh(): boolean {
+    const { clock } = this.#components;
+    const age = Math.max(clock.now() - this.#tailAt, clock.wallTime() - this.#tailWall);
+    return age < this.#mergeMs / FRESH_SHARE;
   }
 
   #moved(node: ShippedNode, tail: Chained): void {
@@ -252,10 +271,11 @@ export class Shipper {
       const now = clock.wallTime();
       const segment = makeSegment({ node, tail: end, state, marks: this.#marks, now });
       if (!(await this.#add(node, archive, segment))) return;
-      this.#copies.shipped(segment.entries.flat().reduce((sum, { data }) => sum + data.length, 0));
+      this.#copies.shipped(entryBytes(segment));
     }
     this.#copyWhenDue(node, archive);
     await this.#pruning.look(archive);
+    this.#merges.look(archive);
   }
 
   /** A snapshot with which the chain begins, or goes on after a gap. */
@@ -271,7 +291,7 @@ export class Shipper {
     const added = await archive.add(link);
     if (added === null) {
       this.#ships = false;
-      this.#tail = await archive.tail(this.#tail);
+      this.#tail = await archive.tail(this.#tail, this.#isFresh());
       if (this.#tail !== null) this.#moved(node, this.#tail);
       return false;
     }

@@ -1,6 +1,6 @@
 /** A moment from an archive as a plain SQLite file, and the proof that an archive can be restored. */
 import { rmSync } from "node:fs";
-import { type Archive, openArchive } from "../../archive/archive.ts";
+import { type Archive, firstOf, openArchive } from "../../archive/archive.ts";
 import { replay, type Replayed, type Target } from "../../archive/replay.ts";
 import { systemClock } from "../../base/clock.ts";
 import { showPosition } from "../../base/text/position-token.ts";
@@ -150,7 +150,7 @@ async function readChain(
   let before = "";
   let links = 0;
   for await (const { link } of archive.walk(extent.first, extent.last)) {
-    links++;
+    links += link.number - firstOf(link) + 1;
     if (link.kind === "snapshot" && link.gap && before !== "")
       gaps.push({ after: before, until: showPosition(link.positions) });
     before = showPosition(link.to);
