@@ -18,7 +18,7 @@ import type { ReplicaComponents } from "./replica-components.ts";
 import type { ReplicaTables } from "./replica-tables.ts";
 import { peerHash } from "./store/tables.ts";
 
-type Origin = Pick<BatchHead, "origin" | "bases" | "time">;
+type Origin = Pick<BatchHead, "origin" | "incarnation" | "bases" | "time">;
 
 export class BatchApplier {
   readonly #db: DatabaseSync;
@@ -57,6 +57,9 @@ export class BatchApplier {
     this.#rows.observer = checker;
     return checker;
   }
+
+  /** Own batches of lower incarnations are of an earlier process. */
+  ownSince = 0;
 
   get referencePositions(): ReferencePositions {
     return this.#checker.referencePositions;
@@ -193,8 +196,10 @@ export class BatchApplier {
     }
   }
 
-  #contextOf(shard: number, index: number, { origin, bases, time }: Origin): ChangesetContext {
-    return { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
+  #contextOf(shard: number, index: number, { origin, bases, time, incarnation }: Origin): ChangesetContext {
+    const own = origin === this.#peerId;
+    const isEarlier = own && incarnation < this.ownSince;
+    return { shard, index, origin: peerHash(origin), own, isEarlier, bases, time };
   }
 
   /** Applies a schema change at `index` of shard 0. Returns the rows that its constraints reject. */

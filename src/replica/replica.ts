@@ -64,6 +64,11 @@ export class Replica implements BeforeImageSource {
   readonly #transaction: ReplicaTransaction;
   #running: Generator<void, void> | null = null;
 
+  /** The first incarnation of this process. Own batches of earlier ones are shown: the app database may have lost them. */
+  set ownSince(incarnation: number) {
+    this.#batches.ownSince = incarnation;
+  }
+
   /** The caller closes `db` after its last call. */
   constructor(db: DatabaseSync, { peerId, settings, shapes }: ReplicaOptions) {
     this.#db = db;
@@ -282,7 +287,7 @@ export class Replica implements BeforeImageSource {
    * the rows that the new constraints reject, without regard to the rows of the app database.
    */
   *trySchema(bytes: Uint8Array): Generator<void, readonly RejectedKey[]> {
-    const head = { origin: this.#peerId, bases: [], time: 0 };
+    const head = { origin: this.#peerId, incarnation: Number.MAX_SAFE_INTEGER, bases: [], time: 0 };
     return yield* this.#batches.changeSchema(this.position(0) + 1, head, bytes);
   }
 

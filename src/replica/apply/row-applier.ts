@@ -206,7 +206,8 @@ export class RowApplier {
     beforeImages.forget(table, row.keyId);
     const isAsSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
-    if (isAsSent) changed.delete(table, row.keyId);
+    if (isAsSent && context.isEarlier !== true) changed.delete(table, row.keyId);
+    else if (isAsSent) changed.set(table, row.keyId, { key: row.key, image });
     else {
       // The app database has the image that was sent, and must get the merged one.
       beforeImages.add(table, row.keyId, context, encoded(row.image));

@@ -222,7 +222,8 @@ export class RowSets {
     const table = access.shape.id;
     if (context.own) {
       beforeImages.forget(table, keyId);
-      changed.delete(table, keyId);
+      if (context.isEarlier === true && !access.shape.rowidKey) changed.set(table, keyId, { key, image });
+      else changed.delete(table, keyId);
     } else changed.set(table, keyId, { key, image });
   }
 }

@@ -142,7 +142,9 @@ export class Pipeline {
     // Before the first reflection the pending keys are known from the change logs alone.
     this.#session.cursors.restart(this.#reflect.knowsPending ? "ordered" : "acknowledged");
     this.#drain.restart();
+    const isFirst = this.outbox.incarnation === 0;
     this.outbox.open(nextIncarnation(seen));
+    if (isFirst) replica.ownSince = this.outbox.incarnation;
   }
 
   /** Committed entries, in the order of their shard. */
