@@ -94,6 +94,20 @@ function fill(node: TestNode, bytes: number): void {
   db.close();
 }
 
+/** Clock ticks of a process in a second: USER_HZ of Linux. */
+const TICKS_A_SECOND = 100;
+
+/** Seconds of CPU that a process has used. Its rate of bytes is the same on a busy machine. */
+function cpuSeconds(node: TestNode): number {
+  const stat = readFileSync(`/proc/${node.process!.pid}/stat`, "utf8");
+  const [user, system] = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .slice(11, 13)
+    .map(Number);
+  return (user! + system!) / TICKS_A_SECOND;
+}
+
 async function bootstrap(shards: number): Promise<void> {
   const bytes = Number(values.mb) * 1e6;
   const cluster = await TestCluster.start({
@@ -106,6 +120,7 @@ async function bootstrap(shards: number): Promise<void> {
     const copy = plainCopy(donor.db, join(cluster.folder, "copy.db"));
     rmSync(join(cluster.folder, "copy.db"));
     const joiner = cluster.add();
+    const donorBefore = cpuSeconds(donor);
     let began = 0;
     let ended = 0;
     const start = performance.now();
@@ -122,6 +137,7 @@ async function bootstrap(shards: number): Promise<void> {
       600_000,
     );
     const ready = performance.now() - start;
+    const cpu = { donor: cpuSeconds(donor) - donorBefore, joiner: cpuSeconds(joiner) };
     const plain = rate(size, copy);
     const transfer = rate(size, ended - began);
     const all = rate(size, ready);
@@ -139,6 +155,12 @@ async function bootstrap(shards: number): Promise<void> {
       value: shown(all),
       goal: "60 MB/s",
       ratio: `${(all / plain).toFixed(2)} of a plain copy`,
+    });
+    const perGb = (seconds: number): string => `${((seconds * 1e9) / size).toFixed(1)} s`;
+    note({
+      shards,
+      name: `${name}: CPU for a GB, sender and receiver until it is ready`,
+      ...{ value: `${perGb(cpu.donor)}, ${perGb(cpu.joiner)}`, goal: "", ratio: "" },
     });
   } finally {
     await cluster.stop();

@@ -31,6 +31,18 @@ export interface RowChange {
   readonly mask: Uint8Array | null;
   /** Index into `Batch.bases`. */
   readonly base: number;
+  /** The image as it is in a batch; absent: it did not come in one. */
+  readonly packed?: PackedImage;
+}
+
+/** The place of an encoded image. It is valid for `image` alone. */
+export interface PackedImage {
+  readonly image: Image;
+  readonly bytes: Uint8Array;
+  readonly from: number;
+  readonly to: number;
+  /** Classes follow the values. */
+  readonly isClassed: boolean;
 }
 
 export interface TableChanges {

@@ -6,27 +6,22 @@
 import { Packr } from "msgpackr";
 import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import { packExact, withPacked } from "../base/pack.ts";
+import { CodecError, PackedReader } from "../base/unpack.ts";
 import { type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
 import { type Image, largeBytes, TextBytes, type Value } from "./value.ts";
 
-/** The bytes are not a batch of a format that this build knows. */
-export class CodecError extends Error {
-  override name = "CodecError";
-}
+export { CodecError } from "../base/unpack.ts";
 
-/** Decoded bytes are views of the encoded ones. */
 const packr = new Packr({ useRecords: false, int64AsType: "bigint" } as object);
-/** Smaller BLOBs get memory of their own: a view would keep all of a batch. */
-const OWN_BYTES = 16 << 10;
-
+/** Storage classes that MessagePack lacks. */
 const Class = { real: 1, negativeZero: 2, text: 3 } as const;
 
-type Packed = null | number | bigint | string | Uint8Array;
+type PackedValue = null | number | bigint | string | Uint8Array;
 
-function packValues(values: readonly Value[]): [Packed[], number[] | null] {
-  const out: Packed[] = [];
+function packValues(values: readonly Value[]): [PackedValue[], number[] | null] {
+  const out: PackedValue[] = [];
   let classes: number[] | null = null;
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
@@ -49,37 +44,6 @@ function packValues(values: readonly Value[]): [Packed[], number[] | null] {
   return [out, classes];
 }
 
-function unpackValues(packed: unknown, classes: unknown): Value[] {
-  if (!Array.isArray(packed)) throw new CodecError("values are not an array");
-  const out = packed as Value[];
-  const exact = new Set<number>();
-  if (classes !== null && classes !== undefined) {
-    if (!Array.isArray(classes) || classes.length % 2 !== 0) throw new CodecError("classes are not pairs");
-    for (let i = 0; i < classes.length; i += 2) {
-      const column = classes[i] as number;
-      const value = packed[column] as unknown;
-      exact.add(column);
-      if (classes[i + 1] === Class.real && typeof value === "number") continue;
-      else if (classes[i + 1] === Class.negativeZero && value === 0) out[column] = -0;
-      else if (classes[i + 1] === Class.text && value instanceof Uint8Array)
-        out[column] = new TextBytes(new Uint8Array(value));
-      else throw new CodecError("a storage class does not fit its value");
-    }
-  }
-  for (let i = 0; i < out.length; i++) {
-    const value = out[i] as unknown;
-    if (typeof value === "number") {
-      if (Number.isInteger(value) && !exact.has(i)) out[i] = BigInt(value);
-    } else if (value instanceof Uint8Array) {
-      if (value.length < OWN_BYTES) out[i] = new Uint8Array(value);
-    } else if (typeof value === "object" && value !== null && !(value instanceof TextBytes))
-      throw new CodecError("a value is of no storage class");
-    else if (value === undefined || typeof value === "boolean")
-      throw new CodecError("a value is of no storage class");
-  }
-  return out;
-}
-
 /** One image: for before images, the journal and checksums. */
 export function encodeImage(image: Image): Uint8Array {
   const [values, classes] = packValues(image);
@@ -87,18 +51,44 @@ export function encodeImage(image: Image): Uint8Array {
 }
 
 export function decodeImage(bytes: Uint8Array): Value[] {
-  const decoded = unpack(bytes);
-  if (Array.isArray(decoded) && decoded.length === 2 && Array.isArray(decoded[0]))
-    return unpackValues(decoded[0], decoded[1]);
-  return unpackValues(decoded, null);
+  return exactly(bytes, (reader) => {
+    // [values, classes]: the first value of an image is no list.
+    if (bytes[0] !== CLASSED || !isList(bytes[1])) return reader.values();
+    reader.list();
+    const values: Value[] = reader.values();
+    readClasses(reader, values);
+    return values;
+  });
 }
 
-function unpack(bytes: Uint8Array): unknown {
-  try {
-    return packr.unpack(bytes);
-  } catch (error) {
-    throw new CodecError("not MessagePack", { cause: error });
+const isList = (type: number | undefined): boolean =>
+  type !== undefined && ((type >= 0x90 && type <= 0x9f) || type === 0xdc || type === 0xdd);
+
+/** The classes that follow values, applied to these. False: nil takes their place. */
+function readClasses(reader: PackedReader, values: Value[]): boolean {
+  if (reader.nil()) return false;
+  const count = reader.list();
+  if (count === null || count % 2 !== 0) throw new CodecError("classes are not pairs");
+  for (let i = 0; i < count; i += 2) {
+    const column = reader.count("a column");
+    const value = values[column];
+    const kind = reader.count("a class");
+    if (kind === Class.real && (typeof value === "bigint" || typeof value === "number"))
+      values[column] = Number(value);
+    else if (kind === Class.negativeZero && value === 0n) values[column] = -0;
+    else if (kind === Class.text && value instanceof Uint8Array)
+      values[column] = new TextBytes(new Uint8Array(value));
+    else throw new CodecError("a storage class does not fit its value");
   }
+  return true;
+}
+
+/** Reads all of the bytes. */
+function exactly<T>(bytes: Uint8Array, read: (reader: PackedReader) => T): T {
+  const reader = new PackedReader(bytes);
+  const value = read(reader);
+  if (!reader.ended) throw new CodecError("not MessagePack: bytes are left over");
+  return value;
 }
 
 function packRow(row: RowChange): unknown[] {
@@ -151,6 +141,10 @@ function largeBytesOf({ tables }: Batch): number {
   return bytes === 0 ? 0 : bytes + rows * SMALL_VALUES_BYTES;
 }
 
+/** Fields of a batch without a schema change; the tables are one of them. */
+const HEAD_FIELDS = 15;
+const TABLES_AT = 12;
+
 const KINDS: ReadonlySet<BatchKind> = new Set(Object.values(BatchKind));
 
 const isCount = (x: unknown): x is number => typeof x === "number" && Number.isSafeInteger(x) && x >= 0;
@@ -160,25 +154,37 @@ function counts(x: unknown, what: string): number[] {
   return x;
 }
 
-function unpackRow(packed: unknown, shape: TableShape, bases: number): RowChange {
-  if (!Array.isArray(packed)) throw new CodecError("a row is not an array");
-  const [op, values, classes, mask, base] = packed as unknown[];
+function readRow(reader: PackedReader, bytes: Uint8Array, shape: TableShape, bases: number): RowChange {
+  const fields = reader.list();
+  if (fields === null || fields < 2) throw new CodecError("a row is not an array");
+  const op = reader.count("an operation");
   if (op !== Op.insert && op !== Op.update && op !== Op.delete)
     throw new CodecError("a row's operation is unknown");
-  if (mask !== undefined && mask !== null && !(mask instanceof Uint8Array))
-    throw new CodecError("a mask is not bytes");
-  if (base !== undefined && (!isCount(base) || base >= bases))
-    throw new CodecError("a row's base is out of range");
-  const exact = unpackValues(values, classes);
-  const common = { op, mask: mask ?? null, base: base ?? 0 };
+  const from = reader.at;
+  const values: Value[] = reader.values();
+  let to = reader.at;
+  const isClassed = fields > 2 && readClasses(reader, values);
+  if (isClassed) to = reader.at;
+  const mask = fields > 3 && !reader.nil() ? reader.value() : null;
+  if (mask !== null && !(mask instanceof Uint8Array)) throw new CodecError("a mask is not bytes");
+  const base = fields > 4 ? reader.count("a row's base") : 0;
+  if (base > 0 && base >= bases) throw new CodecError("a row's base is out of range");
+  if (fields > 5) reader.skip(fields - 5);
+  const common = { op, mask, base };
   if (op === Op.delete) {
-    if (exact.length !== shape.key.length)
+    if (values.length !== shape.key.length)
       throw new CodecError(`a key of ${shape.name} has the wrong length`);
-    return { ...common, image: null, key: exact, keyId: keyIdOf(shape, exact) };
+    return { ...common, image: null, key: values, keyId: keyIdOf(shape, values) };
   }
-  if (exact.length !== shape.columns.length)
+  if (values.length !== shape.columns.length)
     throw new CodecError(`an image of ${shape.name} has the wrong length`);
-  return { ...common, image: exact, key: keyOfImage(shape, exact), keyId: keyIdOfImage(shape, exact) };
+  return {
+    ...common,
+    image: values,
+    key: keyOfImage(shape, values),
+    keyId: keyIdOfImage(shape, values),
+    packed: { image: values, bytes, from, to, isClassed },
+  };
 }
 
 /**
@@ -187,19 +193,50 @@ function unpackRow(packed: unknown, shape: TableShape, bases: number): RowChange
  */
 export interface BatchHead extends Omit<Batch, "tables"> {
   readonly format: number;
-  readonly packedTables: readonly unknown[];
+  readonly packedTables: readonly PackedTable[];
+}
+
+/** The rows of a table in a batch. */
+interface PackedTable {
+  readonly table: number;
+  readonly columns: number;
+  readonly rows: number;
+  /** The place of the first row in the bytes of the batch. */
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+function readTables(reader: PackedReader, bytes: Uint8Array): PackedTable[] {
+  const tables: PackedTable[] = [];
+  const count = reader.list();
+  if (count === null) throw new CodecError("a batch's lists are malformed");
+  for (let i = 0; i < count; i++) {
+    if (reader.list() !== 3) throw new CodecError("a table is not an array of three");
+    const [table, columns] = [reader.count("a table"), reader.count("a number of columns")];
+    const rows = reader.list();
+    if (rows === null) throw new CodecError("a table is malformed");
+    tables.push({ table, columns, rows, at: reader.at, bytes });
+    reader.skip(rows);
+  }
+  return tables;
 }
 
 /** Throws `CodecError`, and a halt for a batch of a newer build. `subject`: its place. */
 export function decodeBatchHead(bytes: Uint8Array, subject = "the log"): BatchHead {
-  const decoded = unpack(bytes);
-  if (!Array.isArray(decoded)) throw new CodecError("not a batch");
-  const first: unknown = decoded[0];
-  if (isCount(first) && first > FORMATS.entry.max) throw newerFormat(subject, "entry", first);
-  if (decoded.length < 15) throw new CodecError("not a batch");
-  const [format, kind, origin, incarnation, csn, part, parts, previousCsn, schemaVersion, bases, after] =
-    decoded as unknown[];
-  const [watermarks, tables, time, note, schema] = decoded.slice(11) as unknown[];
+  const reader = new PackedReader(bytes);
+  const fields = reader.list();
+  if (fields === null || fields === 0) throw new CodecError("not a batch");
+  const format = reader.any();
+  if (isCount(format) && format > FORMATS.entry.max) throw newerFormat(subject, "entry", format);
+  if (fields < HEAD_FIELDS) throw new CodecError("not a batch");
+  const before = Array.from({ length: TABLES_AT - 1 }, () => reader.any());
+  const [kind, origin, incarnation, csn, part, parts, previousCsn, schemaVersion, bases, after, watermarks] =
+    before;
+  const packedTables = readTables(reader, bytes);
+  const [time, note] = [reader.any(), reader.any()];
+  const schema = fields > HEAD_FIELDS ? reader.any() : undefined;
+  if (fields > HEAD_FIELDS + 1) reader.skip(fields - HEAD_FIELDS - 1);
+  if (!reader.ended) throw new CodecError("not MessagePack: bytes are left over");
   if (!isCount(format) || format < FORMATS.entry.min)
     throw new CodecError(`a batch of format ${String(format)}; this build reads ${showRange(FORMATS.entry)}`);
   if (!KINDS.has(kind as BatchKind)) throw new CodecError("unknown kind of batch");
@@ -213,7 +250,7 @@ export function decodeBatchHead(bytes: Uint8Array, subject = "the log"): BatchHe
     !numbers.every(isCount)
   )
     throw new CodecError("a batch's head is malformed");
-  if (!Array.isArray(bases) || !Array.isArray(watermarks) || !Array.isArray(tables))
+  if (!Array.isArray(bases) || !Array.isArray(watermarks))
     throw new CodecError("a batch's lists are malformed");
   return {
     format,
@@ -233,7 +270,7 @@ export function decodeBatchHead(bytes: Uint8Array, subject = "the log"): BatchHe
     }),
     time,
     note,
-    packedTables: tables,
+    packedTables,
     ...(schema instanceof Uint8Array ? { schema } : {}),
   };
 }
@@ -243,27 +280,20 @@ export function decodeTables(
   head: BatchHead,
   shapeOf: (table: number) => TableShape | undefined,
 ): TableChanges[] {
-  return head.packedTables.map((packed) => {
-    if (!Array.isArray(packed)) throw new CodecError("a table is not an array");
-    const [table, columns, rows] = packed as unknown[];
-    if (!isCount(table) || !isCount(columns) || !Array.isArray(rows))
-      throw new CodecError("a table is malformed");
+  return head.packedTables.map(({ table, columns, rows: count, at, bytes }) => {
     const shape = shapeOf(table);
     if (shape === undefined) throw new CodecError(`table ${table} is not in the catalogue`);
     if (columns !== shape.columns.length)
       throw new CodecError(`table ${shape.name} has ${shape.columns.length} columns, not ${columns}`);
-    return { table, columns, rows: rows.map((row) => unpackRow(row, shape, head.bases.length)) };
+    const reader = new PackedReader(bytes, at);
+    const rows: RowChange[] = [];
+    for (let i = 0; i < count; i++) rows.push(readRow(reader, bytes, shape, head.bases.length));
+    return { table, columns, rows };
   });
 }
 
 /** The tables that a batch has rows of, without decoding them. */
-export function tablesIn(head: BatchHead): number[] {
-  return head.packedTables.map((packed) => {
-    const table: unknown = Array.isArray(packed) ? packed[0] : undefined;
-    if (!isCount(table)) throw new CodecError("a table is malformed");
-    return table;
-  });
-}
+export const tablesIn = (head: BatchHead): number[] => head.packedTables.map(({ table }) => table);
 
 /** A hash of a row's image for checksums: 64 bits, xxh64 as xxhashjs defines it. */
 export const imageHash = (encoded: Uint8Array): bigint => Bun.hash.xxHash64(encoded, 0n);
@@ -272,4 +302,26 @@ export const imageHash = (encoded: Uint8Array): bigint => Bun.hash.xxHash64(enco
 export function withEncoded<T>(image: Image, use: (encoded: Uint8Array) => T): T {
   const [values, classes] = packValues(image);
   return withPacked(packr, classes === null ? values : [values, classes], use);
+}
+
+/** [values, classes] */
+const CLASSED = 0x92;
+const FIRST_SCRATCH = 4096;
+/** A larger buffer is not kept. */
+const KEPT_SCRATCH = 1 << 20;
+let scratch = new Uint8Array(FIRST_SCRATCH);
+
+/** The same for the image of a row, which is not encoded again where its batch has it. */
+export function withEncodedRow<T>({ image, packed }: RowChange, use: (encoded: Uint8Array) => T): T {
+  // A row that got another image since is encoded.
+  if (packed === undefined || packed.image !== image) return withEncoded(image!, use);
+  const { bytes, from, to, isClassed } = packed;
+  if (!isClassed) return use(bytes.subarray(from, to));
+  const size = 1 + to - from;
+  if (scratch.length < size) scratch = new Uint8Array(2 * size);
+  scratch[0] = CLASSED;
+  scratch.set(bytes.subarray(from, to), 1);
+  const result = use(scratch.subarray(0, size));
+  if (scratch.length > KEPT_SCRATCH) scratch = new Uint8Array(FIRST_SCRATCH);
+  return result;
 }

@@ -13,6 +13,7 @@ import { integer, readTuples } from "../sqlite/typed-rows.ts";
 import { encodeConfiguration } from "./configuration-codec.ts";
 import { type GroupState, GroupReader, loadGroups } from "./group-state.ts";
 import { fillWal, type LogIdentity, openLog, storedMember, SUPERSEDED } from "./log-file.ts";
+import { type EntryKeeper, KeptEntries } from "./kept-entries.ts";
 import { checksum, SHARD_SPAN } from "./log-format.ts";
 import { PeerMemory } from "./peer-memory.ts";
 
@@ -27,12 +28,14 @@ export class SqliteLogStore implements LogStore {
   /** This node's member id; 0: it is in no configuration. */
   member: MemberId = 0;
   readonly peers: PeerMemory;
+  /** Compacted entries that are still on disk. */
+  readonly kept: KeptEntries;
   readonly #db: Database;
   readonly #path: string;
   readonly #groups: GroupState[] = [];
   readonly #readers: GroupReader[] = [];
   readonly #statements: Record<
-    "begin" | "commit" | "put" | "cut" | "group" | "configuration" | "dropConfigurations" | "compact",
+    "begin" | "commit" | "put" | "cut" | "group" | "configuration" | "dropConfigurations",
     Statement
   >;
   #failed: unknown = null;
@@ -46,6 +49,7 @@ export class SqliteLogStore implements LogStore {
     this.#path = path;
     this.identity = identity;
     this.peers = new PeerMemory(db);
+    this.kept = new KeptEntries(db, (shard) => this.#state(shard).compactedIndex);
     this.#statements = {
       begin: db.prepare("BEGIN IMMEDIATE"),
       commit: db.prepare("COMMIT"),
@@ -56,7 +60,6 @@ export class SqliteLogStore implements LogStore {
       ),
       configuration: db.prepare("INSERT OR REPLACE INTO configuration VALUES(?, ?, ?)"),
       dropConfigurations: db.prepare("DELETE FROM configuration WHERE shard = ? AND idx < ?"),
-      compact: db.prepare("DELETE FROM entry WHERE id >= ? AND id <= ?"),
     };
   }
 
@@ -259,10 +262,8 @@ export class SqliteLogStore implements LogStore {
     if (index <= state.compactedIndex) return;
     assert(index <= state.lastIndex, "only entries of the log are compacted");
     const term = this.group(shard).term(index);
-    const base = shard * SHARD_SPAN;
-    try {
-      this.#statements.begin.run();
-      this.#statements.compact.run(base + state.compactedIndex, base + index);
+    this.#remove(() => {
+      this.kept.compact(shard, state.compactedIndex, index);
       state.compactedIndex = index;
       state.compactedTerm = term;
       state.cache.forget(index);
@@ -272,6 +273,23 @@ export class SqliteLogStore implements LogStore {
         this.#statements.dropConfigurations.run(shard, inForce.index);
       }
       this.#storeGroup(shard, state);
+    });
+  }
+
+  /** `keeper`: names the entries that stay on disk when they are compacted; null: none do. */
+  keepFor(keeper: EntryKeeper | null): void {
+    this.kept.keepFor(keeper, this.shards);
+    this.#removeReleased();
+  }
+
+  #removeReleased(): void {
+    if (this.kept.hasReleased) this.#remove(() => this.kept.removeReleased());
+  }
+
+  #remove(work: () => void): void {
+    try {
+      this.#statements.begin.run();
+      work();
       this.#statements.commit.run();
     } catch (error) {
       this.#failed = error;
@@ -289,7 +307,9 @@ export class SqliteLogStore implements LogStore {
   }
 
   idle(): void {
-    if (this.#failed === null) this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").all();
+    if (this.#failed !== null) return;
+    this.#removeReleased();
+    this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").all();
   }
 
   size(): number {

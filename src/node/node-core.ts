@@ -31,6 +31,7 @@ import { ArchiveReader } from "./backup/beside/archive-reader.ts";
 import { BackupSchedule } from "./backup/beside/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
+import type { DataFiles } from "../replication/machine/data-files.ts";
 import type { NodePlace } from "../base/text/commands.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { type NameAndRole, newMember } from "./startup/own-member.ts";
@@ -77,6 +78,8 @@ export class NodeCore {
   /** Of the data directory. */
   peerId: PeerId = NO_PEER;
   appDbFile: SyncedFile | null = null;
+  /** Log and replica as this process opened them last; null: it has not yet. */
+  dataFiles: DataFiles | null = null;
   /** null while the node joins, replaces its replica, waits or is halted. */
   replicator: Replicator | null = null;
   /** The SQLite with which the application wrote before this node did; null: unknown. */

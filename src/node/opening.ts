@@ -2,6 +2,7 @@
  * Opens the replicator of a node: at the start, and again after a full disk, trouble with the file, a received replica or a
  * halt. Waits where the files cannot be opened yet.
  */
+import { DataFiles } from "../replication/machine/data-files.ts";
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDamage, isDiskFull, UserError } from "../base/errors.ts";
@@ -137,6 +138,7 @@ export class Opening {
     this.shareNewFile = () => {};
     const replicator = this.#open();
     core.replicator = replicator;
+    core.dataFiles = new DataFiles(core.paths);
     core.adoptArchive();
     replicator.messages.onFileAsked = fileChecks(replicator, core.components.clock);
     core.phase = "";
@@ -278,6 +280,12 @@ export class Opening {
     const lost = isDamage(error) ? lostReplica(core.paths) : null;
     if (lost !== null) return this.rebuildReplica(lost);
     if (error !== null && core.guard.isTroubleAgain()) return core.failWith(error);
+    try {
+      core.dataFiles?.check(); // the data directory may have been exchanged together with the file
+    } catch (failure) {
+      if (failure instanceof HaltError) return this.halt(failure.halt);
+      throw failure;
+    }
     const clusterId = core.replicator?.clusterId ?? readClusterSettings(core.paths.replica).clusterId;
     core.router.enter(silentStage(clusterId));
     core.phase = "inspecting the application's file";
@@ -287,6 +295,7 @@ export class Opening {
       core.replicator = null;
       core.appDbFile = null;
       await core.guard.reopen(core.peerId, error, open);
+      core.dataFiles?.checkLog();
       await this.checkFiles(null);
       if (!core.isStopping) noteDataDir(core.options.db, core.paths.folder);
     });
@@ -334,6 +343,7 @@ export class Opening {
         core.phase = `the disk is full: waiting for room in ${full.join(" and ")}`;
       });
       core.phase = "opening its files: there is room again";
+      core.dataFiles?.checkLog();
       await this.checkFiles(null);
       if (!core.isStopping) logger.event("disk", "there is room again; going on");
     });

@@ -92,7 +92,7 @@ export class BatchApplier {
       origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
       staged.drop(shard, head.origin);
     } else if (verdict === "stage") {
-      staged.add(shard, head, entry.data);
+      staged.add(shard, head, entry);
       origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
     } else {
       const redirects = yield* this.#take(shard, next, head, memory);
@@ -118,8 +118,11 @@ export class BatchApplier {
     changed.tying = !context.own && this.#isTied(shard, head);
     rowidCollisions.begin(context);
     if (head.part > 1)
-      for (const part of staged.of(shard, head))
+      for (const { head: part, source } of staged.of(shard, head)) {
+        history?.from(source);
         yield* this.#applyRows(this.#contextOf(shard, entry.index, part), part);
+      }
+    history?.from({ shard, index: entry.index, data: entry.data });
     yield* this.#applyRows(context, head);
     this.#checker.finish(context);
     changed.tying = false;
@@ -142,7 +145,9 @@ export class BatchApplier {
     if (head.schemaVersion > now || this.#tables.touchesChanged(head)) return true;
     if (head.part === 1 || head.part !== head.parts) return false;
     // The schema may have changed between the parts.
-    return [...this.#components.staged.of(shard, head)].some((part) => this.#tables.touchesChanged(part));
+    return [...this.#components.staged.of(shard, head)].some((part) =>
+      this.#tables.touchesChanged(part.head),
+    );
   }
 
   /** The changeset has a row that the app database does not show for now: all of it waits. */
@@ -150,7 +155,8 @@ export class BatchApplier {
     const { heldBack, staged, changed } = this.#components;
     const { tables: incomplete } = this.#components.completion;
     if (heldBack === null && incomplete.size === 0) return false;
-    const heads = head.part > 1 ? [...staged.of(shard, head), head] : [head];
+    const parts = head.part > 1 ? [...staged.of(shard, head)] : [];
+    const heads = [...parts.map((part) => part.head), head];
     return heads.some((part) => {
       for (const { table, rows } of decodeTables(part, (id) => this.#tables.shapes.get(id)))
         if (

@@ -7,7 +7,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
-import { QUIET_HEARTBEAT_TICKS } from "../shard/quiet.ts";
+import { QUIET_HEARTBEAT_TICKS } from "../shard/leaders/quiet.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
 import { isProposal } from "./messages/check-proposal.ts";

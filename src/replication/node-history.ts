@@ -4,6 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import { HistoryReader } from "../replica/history/history-reader.ts";
 import { openHistoryFile } from "../replica/history/history-tables.ts";
 import { HistoryWriter } from "../replica/history/history-writer.ts";
+import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { ReplicatorOptions } from "./replicator-components.ts";
@@ -12,17 +13,30 @@ import type { ReplicatorOptions } from "./replicator-components.ts";
 export function openHistory(
   { paths, historyBytes: limit = 0 }: ReplicatorOptions,
   { replica }: OpenReplica,
+  log: SqliteLogStore,
   logger: Logger,
 ): History | null {
-  if (limit === 0) return null;
+  if (limit === 0) {
+    log.keepFor(null);
+    return null;
+  }
   const { clusterId } = replica.settings;
-  return new History({ path: paths.history, clusterId, replica, limit, logger: logger.child("history") });
+  return new History({
+    path: paths.history,
+    clusterId,
+    replica,
+    log,
+    limit,
+    logger: logger.child("history"),
+  });
 }
 
 interface HistoryParts {
   readonly path: string;
   readonly clusterId: string;
   readonly replica: Replica;
+  /** Has the large values of the recorded rows. */
+  readonly log: SqliteLogStore;
   /** Bytes of entries that are kept. */
   readonly limit: number;
   readonly logger: Logger;
@@ -36,10 +50,11 @@ export class History {
   failure = "";
   #closed = false;
 
-  constructor({ path, clusterId, replica, limit, logger }: HistoryParts) {
+  constructor({ path, clusterId, replica, log, limit, logger }: HistoryParts) {
     this.#db = openHistoryFile(path, clusterId);
     const writer = new HistoryWriter(this.#db, replica.positions(), {
       limit,
+      log: log.kept,
       onFailure: (error) => {
         this.failure = errorMessage(error);
         logger.warn("the history is not recorded any more: the change feed and undo end here", {
@@ -49,7 +64,10 @@ export class History {
       },
       onCommit: () => this.#wake(),
     });
-    this.reader = new HistoryReader(path);
+    log.keepFor(writer.shared);
+    this.reader = new HistoryReader(path, ([shard, index, offset, length]) =>
+      log.kept.part({ shard, index, offset, length }),
+    );
     replica.record(writer);
   }
 

@@ -103,6 +103,7 @@ export function ownNews({
     reaches: transport.connected().slice(0, TOLD_PEERS),
     addresses: transport.announced().slice(0, TOLD_ADDRESSES),
     keys: keys.slice(0, MAX_KEYS),
+    leaders: rest.runtime.groups.map(({ raft }) => raft.leader),
     members: rest.runtime.groups[0]!.configuration.members.slice(0, MAX_LIVES).map((m) => [m.id, m.peerId]),
     ...(sqlite === null ? {} : { sqlite }),
     ...lowestHolds(rest),

@@ -1,7 +1,7 @@
 /** The peers of a node as it knows them: their names, their last reports, and the pairs that do not reach each other. */
 import type { Clock } from "../base/clock.ts";
 import type { MemberId } from "../raft/model/types.ts";
-import type { PeerId, Transport } from "../shard/seams.ts";
+import type { PeerId, ShardId, Transport } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { type Control, encodeControl, type NodeNews } from "./messages/control-messages.ts";
@@ -71,13 +71,30 @@ export class PeerNews {
    * have been replaced while this node was disconnected, if the others could decide that without it.
    */
   isVouched(id: MemberId, peer: PeerId): boolean {
-    const { members, configuration } = this.#group.configuration;
-    const { self, clock, transport } = this.#components;
+    const { members } = this.#group.configuration;
     const news = members.flatMap((m) => this.received.get(m.peerId) ?? []);
     const told = news.some((n) => n.members?.some(([known, its]) => known === id && its === peer));
     if (told) return true;
     // Older builds tell no members: with them alone, no one could vouch.
     if (news.length > 0 && news.every((n) => n.members === undefined)) return true;
+    return this.#mayAllBeReplaced();
+  }
+
+  /** A voter tells that the member leads the shard. Without any in touch, and from older builds, as above. */
+  isLeader(shard: ShardId, id: MemberId): boolean {
+    const { members, configuration } = this.#group.configuration;
+    const { voters, votersOutgoing } = configuration;
+    const news = members
+      .filter((m) => m.id !== id && (voters.includes(m.id) || votersOutgoing.includes(m.id)))
+      .flatMap((m) => this.received.get(m.peerId) ?? []);
+    if (news.some(({ leaders }) => leaders?.[shard] === id)) return true;
+    if (news.length > 0 && news.every(({ leaders }) => leaders === undefined)) return true;
+    return this.#mayAllBeReplaced();
+  }
+
+  #mayAllBeReplaced(): boolean {
+    const { members, configuration } = this.#group.configuration;
+    const { self, clock, transport } = this.#components;
     const others = members.filter((m) => m.peerId !== self);
     const connected = transport.connected();
     if (others.some((m) => connected.includes(m.peerId))) this.#inTouchAt = clock.now();

@@ -14,10 +14,11 @@ import { MessageKind } from "./frames.ts";
 import { Group, groupWrite, memberContext } from "./group.ts";
 import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
-import { HEARTBEAT_TICKS, Quiet } from "./quiet.ts";
+import { HEARTBEAT_TICKS, Quiet } from "./leaders/quiet.ts";
 import { nextChange } from "./reconcile.ts";
 import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
+import { Speakers, type Vouchers } from "./speakers.ts";
 import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
 /** Rounds of ready in one turn: a write often makes the next round possible, and the number of rounds is bounded. */
@@ -42,6 +43,8 @@ const DONE_BYTES_A_TICK = 256 << 10;
 const LARGE_BYTES = 1 << 20;
 
 export interface RuntimeComponents {
+  /** Absent: nothing is known but the own configuration. */
+  readonly vouchers?: Vouchers;
   readonly logStore: LogStore;
   readonly transport: Pick<Transport, "send" | "connected" | "hasRoom">;
   readonly stateMachine: StateMachine;
@@ -51,8 +54,6 @@ export interface RuntimeComponents {
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
   /** Called before a write, with the bytes of the entries of the last time: peers may have to be told that this node is busy. True: they were. */
   readonly onLargeWrite?: (bytes: number) => boolean;
-  /** A member tells that the peer is the member of that id, which this node's configuration does not have yet. Absent: none does. */
-  readonly isVouched?: (id: MemberId, peer: PeerId) => boolean;
 }
 
 export interface RuntimeOptions {
@@ -74,6 +75,7 @@ export class ShardRuntime {
   readonly groups: readonly Group[];
   readonly membership: Membership;
   readonly #components: RuntimeComponents;
+  readonly #speakers: Speakers;
   readonly #options: RuntimeOptions;
   /** The sender of each member id: for answers to members that a configuration does not contain yet. */
   readonly #heard = new Map<MemberId, PeerId>();
@@ -107,6 +109,7 @@ export class ShardRuntime {
         ),
     );
     this.membership = new Membership(this.groups);
+    this.#speakers = new Speakers(this.groups, options.member, components.vouchers ?? null);
     this.#quiet = new Quiet(this.groups);
   }
 
@@ -160,7 +163,7 @@ export class ShardRuntime {
     for (const { shard, message } of decodeMessages(bytes, this.groups.length)) {
       if (message.to !== this.#options.member) continue;
       const group = this.groups[shard]!;
-      if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
+      if (!this.#speakers.accepts(group, message, from, this.#ticks)) continue;
       this.#heard.set(message.from, from);
       this.#quiet.note(message);
       group.note(message);
@@ -168,25 +171,6 @@ export class ShardRuntime {
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
     }
-  }
-
-  /**
-   * The sender's id is that of the peer, in the group or in group 0. Ids are indexes of group 0: an unknown id up to its
-   * configuration was removed, or never admitted. A higher one may belong to a member that this node does not know yet: its
-   * admission is in this node's log, or a member vouches for it.
-   */
-  #isFrom(group: Group, { from: id }: Message, peer: PeerId): boolean {
-    const first = this.groups[0]!;
-    const known = group.peerOf(id) ?? first.peerOf(id);
-    if (known !== undefined) return known === peer;
-    if (id <= first.configuration.index) return false;
-    return first.admits(id, peer) || (this.#components.isVouched?.(id, peer) ?? false);
-  }
-
-  #hasPossibleTerm(group: Group, { from, term }: Message): boolean {
-    const { voters } = group.configuration.configuration;
-    const view = { term: group.raft.term, ticks: this.#ticks, voters, self: this.#options.member };
-    return group.terms.accepts(from, term, view);
   }
 
   /** Every member may propose changes of its own; only a leader changes the configuration. */

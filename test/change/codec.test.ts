@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { HaltError } from "../../src/base/halt.ts";
 import { Random } from "../../src/base/random.ts";
-import { type Batch, BatchKind, Op } from "../../src/change/batch.ts";
+import { type Batch, BatchKind, Op, type RowChange } from "../../src/change/batch.ts";
 import {
   CodecError,
   decodeBatchHead,
@@ -9,6 +9,7 @@ import {
   decodeTables,
   encodeBatch,
   encodeImage,
+  withEncodedRow,
 } from "../../src/change/codec.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { imageEqual, TextBytes, type Value } from "../../src/change/value.ts";
@@ -113,7 +114,41 @@ describe("batches", () => {
     const { packedTables: _packed, ...plain } = head;
     const { tables: _tables, ...expected } = batch(rows);
     expect(plain).toEqual({ format: 1, ...expected });
-    expect(decodeTables(head, () => shape)).toEqual(batch(rows).tables as never);
+    const decoded = decodeTables(head, () => shape);
+    const plainTables = decoded.map((t) => ({ ...t, rows: t.rows.map(({ packed: _, ...row }) => row) }));
+    expect(plainTables).toEqual(batch(rows).tables as never);
+  });
+
+  test("the encoded image of a row is found in its batch, and belongs to this image alone", () => {
+    const long: Value[] = ["x".repeat(40), "ü".repeat(200), "y".repeat(70_000), new Uint8Array(300)];
+    const images = [...VALUES, ...long].flatMap((value): Value[][] => [
+      [1n, value, "x"],
+      [2n, 1, value],
+      [70_000n, value, value],
+    ]);
+    const of = images.map((image, i): RowChange => {
+      const row = { keyId: Number(image[0]), key: [image[0]!], image, base: i % 2 };
+      return i % 3 === 0
+        ? { ...row, op: Op.update, mask: new Uint8Array([2]) }
+        : { ...row, op: Op.insert, mask: null };
+    });
+    const [table] = decodeTables(decodeBatchHead(encodeBatch(batch(of))), () => shape);
+    for (const [i, row] of table!.rows.entries()) {
+      expect(imageEqual(row.image!, images[i]!)).toBe(true);
+      const expected = Buffer.from(encodeImage(images[i]!));
+      expect(withEncodedRow(row, (bytes) => Buffer.compare(bytes, expected))).toBe(0);
+      const other = { ...row, image: [1n, "another", null] };
+      expect(decodeImage(withEncodedRow(other, (bytes) => bytes.slice()))).toEqual(other.image);
+    }
+  });
+
+  test("what other writers of MessagePack make of a batch is read, too", () => {
+    // An integer in eight bytes, a float of four, a text of the longest form, and a sixth field of a row: a map.
+    const row =
+      "96" + "00" + "93d30000000000000005ca3fc00000db0000000161" + "c0" + "c0" + "00" + "81a161a162";
+    const hex = "9f0101a170030901010801919105909192070c919307039" + "1" + row + "cb4278bcfe56800000a0";
+    const [table] = decodeTables(decodeBatchHead(Buffer.from(hex, "hex")), () => shape);
+    expect(table!.rows[0]!.image).toEqual([5n, 1.5, "a"]);
   });
 
   test("the bytes of a batch are those of the fixed format", () => {

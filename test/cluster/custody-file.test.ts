@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import {
   closeSync,
   copyFileSync,
+  cpSync,
   existsSync,
   openSync,
   readdirSync,
@@ -313,6 +314,26 @@ test("a removed log halts the node, which votes no more; started with --peers it
   await node.ready();
   expect((await node.status()).node.id).not.toBe(before);
   await cluster.settle();
+});
+
+test("a folder exchanged for a copy of itself halts the node: the log in the copy lacks its last promises", async () => {
+  await confirmed(node, "INSERT INTO t VALUES(10, 'before the copy')");
+  const copy = `${node.folder}.copy`;
+  cpSync(node.folder, copy, { recursive: true, filter: (path) => !path.endsWith(".sock") });
+  await confirmed(cluster.nodes[0]!, "INSERT INTO t VALUES(11, 'after the copy')");
+  renameSync(node.folder, `${node.folder}.moved`);
+  renameSync(copy, node.folder);
+  node.run("INSERT INTO t VALUES(12, 'into the copy')");
+  await until(
+    async () => {
+      const { text } = await node.http("/readyz");
+      return text.startsWith("log-lost: ") || text;
+    },
+    `${node.name} is halted: log-lost`,
+    20_000,
+  );
+  await confirmed(cluster.nodes[1]!, "INSERT INTO t VALUES(13, 'the others go on')");
+  await cluster.settle(cluster.nodes.slice(0, 2));
 });
 
 test("files of two nodes that were exchanged are named, and go on when they are back", async () => {

@@ -144,4 +144,17 @@ describe.skipIf(!isRoot || setpriv === null)("without permission (needs root and
     });
     expect(said).toMatch(/app\.db\.marmot should be writable \(the data directory\)/);
   });
+
+  test("a log and a key of another user are no damaged ones, and nothing is to be removed", async () => {
+    const said = await refusedAt(({ folder, db, dataDir }) => {
+      chmodSync(folder, 0o777);
+      chmodSync(db, 0o666);
+      mkdirSync(dataDir, { mode: 0o755 });
+      chownSync(dataDir, USER, USER);
+      for (const name of ["log.db", "node.key"]) writeFileSync(join(dataDir, name), "", { mode: 0o600 });
+    });
+    expect(said).toMatch(/log\.db should be writable .* no permission to write it/);
+    expect(said).toMatch(/node\.key should be readable .* no permission to read it/);
+    expect(said).not.toMatch(/damaged|remove|content/);
+  });
 });

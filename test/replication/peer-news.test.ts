@@ -43,10 +43,10 @@ function setup({
   };
 }
 
-const told = (members: readonly [number, string][] | undefined): never =>
+const told = (members: readonly [number, string][] | undefined, leaders?: readonly number[]): never =>
   ({
     ...{ name: "n", version: "1", ready: true, applied: [], reflected: [], functions: "", waiting: 0 },
-    members,
+    ...{ members, leaders },
   }) as never;
 
 test("a member's word counts for the id and the peer that it names, a stranger's does not", () => {
@@ -83,6 +83,20 @@ test("without a member in touch for long, all may have been replaced, if they di
     needed.wait(OLD);
     expect(needed.news.isVouched(9, asPeerId("p9"))).toBeFalse();
   }
+});
+
+test("a voter's word makes a leader, that of a learner or of the leader itself does not", () => {
+  const { news } = setup({ voters: [1, 2], connected: ["p1", "p3"] });
+  const leads = (leaders: number[] | undefined): never => told([], leaders);
+  expect(news.isLeader(0, 3)).toBeFalse();
+  news.receive(asPeerId("p3"), leads([3]));
+  news.receive(asPeerId("p1"), leads([1]));
+  expect(news.isLeader(0, 3)).toBeFalse();
+  news.receive(asPeerId("p1"), leads([3]));
+  expect(news.isLeader(0, 3)).toBeTrue();
+  expect(news.isLeader(1, 3)).toBeFalse();
+  news.receive(asPeerId("p1"), leads(undefined)); // of an older build
+  expect(news.isLeader(0, 3)).toBeTrue();
 });
 
 test("equal news of a quiet node are told only now and then, other news and those of a busy node at once", () => {

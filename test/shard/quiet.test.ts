@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type Message, MessageType } from "../../src/raft/model/types.ts";
-import { Quiet, QUIET_HEARTBEAT_TICKS } from "../../src/shard/quiet.ts";
+import { Quiet, QUIET_HEARTBEAT_TICKS } from "../../src/shard/leaders/quiet.ts";
 
 const message = (type: number): Message => ({ type }) as Message;
 

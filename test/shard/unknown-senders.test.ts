@@ -21,11 +21,14 @@ afterAll(() => rmSync(folder, { recursive: true }));
 let logStore: SqliteLogStore;
 let runtime: ShardRuntime;
 let vouched: readonly [number, string][] = [];
+/** Shard and member, as a voter tells. */
+let leaders: readonly [number, number][] = [];
 let number = 0;
 
 /** Member 2 of three, whose configuration is that of index 1. */
 beforeEach(() => {
   vouched = [];
+  leaders = [];
   const configuration = {
     index: 1,
     configuration: {
@@ -50,7 +53,10 @@ beforeEach(() => {
       transport: { send: () => true, connected: () => [] },
       random: new Random(1),
       logger: silentLogger,
-      isVouched: (id, peer) => vouched.some(([known, its]) => known === id && its === peer),
+      vouchers: {
+        isVouched: (id, peer) => vouched.some(([known, its]) => known === id && its === peer),
+        isLeader: (shard, id) => leaders.some(([of, leader]) => of === shard && leader === id),
+      },
       stateMachine: {
         position: () => ({ index: 1, term: 1 }),
         syncedPosition: () => 1,
@@ -89,11 +95,33 @@ test("a message of a peer under another member's id is dropped", () => {
 
 test("a member that another member vouches for is believed, under that id alone", () => {
   vouched = [[9, "p9"]];
-  gives("p9", { from: 10 });
-  gives("stranger", { from: 9 });
+  const type = MessageType.vote;
+  gives("p9", { type, from: 10 });
+  gives("stranger", { type, from: 9 });
   expect(term()).toBe(1);
-  gives("p9", { from: 9 });
+  gives("p9", { type, from: 9 });
   expect(term()).toBe(7);
+});
+
+test("a member without a vote is followed on the word of a voter alone", () => {
+  vouched = [[9, "p9"]];
+  for (const type of [MessageType.append, MessageType.heartbeat, MessageType.timeoutNow])
+    gives("p9", { type, from: 9, term: 2 });
+  expect([term(), runtime.groups[0]!.raft.leader]).toEqual([1, 0]);
+  leaders = [[0, 9]];
+  gives("p9", { from: 9, term: 2 });
+  expect([term(), runtime.groups[0]!.raft.leader]).toEqual([2, 9]);
+});
+
+test("an answer of a member without a vote raises the term once in a minute", () => {
+  vouched = [[9, "p9"]];
+  const type = MessageType.appendResponse;
+  for (let next = 2; next < 9; next++) gives("p9", { type, from: 9, term: next });
+  expect(term()).toBe(2);
+  for (let tick = 0; tick < 600; tick++) runtime.tick();
+  const now = term();
+  gives("p9", { type, from: 9, term: now + 1 });
+  expect(term()).toBe(now + 1);
 });
 
 test("a member whose admission is in the log, and not applied yet, is believed", () => {
@@ -104,8 +132,9 @@ test("a member whose admission is in the log, and not applied yet, is believed",
   const entries = [{ term: 2, index: 2, type: EntryType.configChange, data: change }];
   gives("p1", { from: 1, type: MessageType.append, term: 2, index: 1, logTerm: 1, commit: 1, entries });
   expect(logStore.group(0).lastIndex()).toBe(2);
-  gives("stranger", { from: 2 + 1, term: 7 });
-  gives("p8", { from: 2, term: 7 });
+  const type = MessageType.vote;
+  gives("stranger", { type, from: 2 + 1, term: 7 });
+  gives("p8", { type, from: 2, term: 7 });
   expect(term()).toBe(2);
 });
 

@@ -52,6 +52,18 @@ const ofRecoveries = (name: string, file: string, find: string, replace: string)
   test: "test/simulation/recoveries.test.ts",
 });
 
+/** Caught by the seeds of a member with changed code. */
+const ofHostiles = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/hostile.test.ts",
+});
+
+/** Caught by the seeds of rolling upgrades. */
+const ofUpgrades = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/upgrades.test.ts",
+});
+
 /** Caught by the seeds of nodes that ship to an archive. */
 const ofArchives = (name: string, file: string, find: string, replace: string): Mutation => ({
   ...one(name, 0, file, find, replace),
@@ -477,8 +489,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a change is compared with the present replica, not with the state that the application read",
     60,
     "replica/replica.ts",
-    "return before === undefined ? this.row(table, key) : before;",
-    "return before === undefined || before !== null ? this.row(table, key) : before;",
+    "    if (before !== undefined) return before;\n",
+    "    if (before === null) return before;\n",
   ),
   one(
     "the base position of a change is the present reflected position",
@@ -1089,6 +1101,48 @@ export const MUTATIONS: readonly Mutation[] = [
     'if (life !== null && knowledge.isRemoved(life)) return "removed";',
     "",
   ),
+  ofHostiles(
+    "a member without a vote is followed",
+    "shard/speakers.ts",
+    "return this.#vouchers?.isLeader(group.shard, from) ?? false;",
+    "return true;",
+  ),
+  ofHostiles(
+    "a term counts however far it is",
+    "raft/election/term-bound.ts",
+    "if (term <= view.term + this.#allowance(view) || this.#isClaimed(from, view)) {",
+    "if (term > 0) {",
+  ),
+  ofHostiles(
+    "a member speaks under the id of another one",
+    "shard/speakers.ts",
+    "if (known !== undefined) return known === peer;",
+    "if (known !== undefined) return true;",
+  ),
+  ofHostiles(
+    "a leader orders the entries of each member unread",
+    "shard/runtime.ts",
+    "type === EntryType.normal && stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
+    "type === EntryType.normal || stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
+  ),
+  ofUpgrades(
+    "the newest format is written although a member does not read it",
+    "replication/formats/cluster-formats.ts",
+    "Math.min(FORMATS[name].max, ...newest)",
+    "Math.max(FORMATS[name].max, ...newest)",
+  ),
+  ofUpgrades(
+    "an unmet member counts as one of this build",
+    "replication/formats/cluster-formats.ts",
+    "(known(peer) ?? OLDEST_FORMATS)[name].max",
+    "(known(peer) ?? FORMATS)[name].max",
+  ),
+  ofUpgrades(
+    "a node that does not read the entries in use is accepted",
+    "replication/peer-messages.ts",
+    "return this.#components.replica.replica.usedFormats;",
+    "return {};",
+  ),
   ofMachines(
     "an older life of a member is accepted",
     "replication/lives/hello-check.ts",
@@ -1135,8 +1189,8 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a message under an id that no configuration knows is taken",
       0,
-      "shard/runtime.ts",
-      "return first.admits(id, peer) || (this.#components.isVouched?.(id, peer) ?? false);",
+      "shard/speakers.ts",
+      "return first.admits(id, peer) || (this.#vouchers?.isVouched(id, peer) ?? false);",
       "return true;",
     ),
     test: "test/shard/unknown-senders.test.ts",
@@ -1180,6 +1234,37 @@ export const MUTATIONS: readonly Mutation[] = [
       "",
     ),
     test: "test/replication/messages/check-proposal.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- values that stay in the log
+  {
+    ...one(
+      "the log is compacted with the entries that the history refers to",
+      0,
+      "log-store/kept-entries.ts",
+      "for (const index of this.#keeper?.kept(shard, after, upTo) ?? []) {",
+      "for (const index of [] as LogIndex[]) {",
+    ),
+    test: "test/replica/history/shared-values.test.ts",
+  },
+  {
+    ...one(
+      "the log removes the entries that the history refers to at the next start",
+      0,
+      "log-store/kept-entries.ts",
+      "      if ((this.#keeper?.kept(shard, index - 1, index) ?? []).length > 0) continue;\n",
+      "",
+    ),
+    test: "test/replica/history/shared-values.test.ts",
+  },
+  {
+    ...one(
+      "a value of the history is taken from the place of a similar one",
+      0,
+      "replica/history/shared-values.ts",
+      "return bytesEqual(encoded.subarray(at, at + value.length), value) ? at : null;",
+      "return at;",
+    ),
+    test: "test/replica/history/shared-values.test.ts",
   },
   // ---------------------------------------------------------------------------------------- parts of a changeset
   {
@@ -1247,14 +1332,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "the history keeps entries that the replica lost in a crash",
     60,
-    "replica/history/history-writer.ts",
+    "replica/history/meet-replica.ts",
     "      drop.run(shard, index);\n",
     "",
   ),
   one(
     "the history is taken for whole although it lacks entries",
     60,
-    "replica/history/history-writer.ts",
+    "replica/history/meet-replica.ts",
     "positions.every((index, shard) => to[shard]! >= index)",
     "to.every((index) => index >= 0)",
   ),
@@ -1305,5 +1390,23 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: '    fdatasyncSync(this.#wal!);\n    closeSync(openSync(this.path, "r"));\n  }',
       },
     ],
+  },
+  {
+    name: "a redirected row is hashed and recorded as its batch has it",
+    within: 0,
+    test: "test/change/codec.test.ts",
+    edits: [
+      {
+        file: "change/codec.ts",
+        find: "  if (packed === undefined || packed.image !== image) return withEncoded(image!, use);",
+        replace: "  if (packed === undefined) return withEncoded(image!, use);",
+      },
+    ],
+  },
+  {
+    name: "keys stay new after the replica has taken them",
+    within: 0,
+    test: "test/node/new-keys.test.ts",
+    edits: [{ file: "replica/replica.ts", find: "    this.#newKeys.clear();\n", replace: "" }],
   },
 ];

@@ -180,6 +180,8 @@ export class Network {
 export interface TransportHooks {
   /** Called before each message leaves, to check it; a crash of the process may be placed here. */
   readonly onSend: (message: Uint8Array) => void;
+  /** The hello that is shown. */
+  readonly onHello: (bytes: Uint8Array) => Uint8Array;
   /** Runs what the network calls into the node, as that node's own: later, if it is stopped for a while. */
   readonly run: (work: () => void) => void;
   readonly alive: () => boolean;
@@ -243,7 +245,7 @@ export class SimTransport implements Transport {
     if (own === undefined) return false;
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
-      hello: own.slice(),
+      hello: this.#hooks.onHello(own.slice()),
       otherLinkSilentMs: other.#connected.has(this.peerId) ? 0 : null,
     });
     if (refusal === null) return true;

@@ -51,6 +51,22 @@ export abstract class Scenario {
 
   protected abstract act(): Promise<void>;
 
+  /** Before a message leaves. */
+  protected onSend(_node: SimNode, _message: Uint8Array): void {}
+
+  /** The hello that a node shows. */
+  protected hello(_node: SimNode, bytes: Uint8Array): Uint8Array {
+    return bytes;
+  }
+
+  /** Before each event. */
+  protected onStep(): void {}
+
+  /** A peer sent bytes that are no message. */
+  protected onRefused(node: SimNode, from: string, error: unknown): void {
+    this.problems.push(`${node.name} was sent what is no message by ${from}: ${String(error)}`);
+  }
+
   async play(): Promise<ScenarioResult> {
     try {
       await this.#prepare();
@@ -78,7 +94,6 @@ export abstract class Scenario {
     address?: string,
     more: Partial<SimNodeOptions> = {},
   ): Promise<SimNode> {
-    const wrong = (text: string): void => void this.problems.push(text);
     return new SimNode(
       {
         ...{
@@ -97,10 +112,11 @@ export abstract class Scenario {
         ...{ world: this.world, network: this.network, random: this.world.random.fork() },
         verbose: this.#verbose,
         hooks: {
-          onSend: () => {},
-          onFailure: (node, error) => wrong(`${node.name} stopped by itself: ${error.stack}`),
-          onRefused: (node, from, error) =>
-            wrong(`${node.name} was sent what is no message by ${from}: ${String(error)}`),
+          onSend: (node, message) => this.onSend(node, message),
+          onHello: (node, bytes) => this.hello(node, bytes),
+          onFailure: (node, error) =>
+            void this.problems.push(`${node.name} stopped by itself: ${error.stack}`),
+          onRefused: (node, from, error) => this.onRefused(node, from, error),
           onStarted: () => {},
           onPowerLost: () => {},
         },
@@ -187,6 +203,7 @@ export abstract class Scenario {
       if (this.problems.length > 0) throw new Error("stopped at the first problem");
       if (this.world.now > end || idle > 10_000)
         throw new Error(`not in time: ${typeof what === "string" ? what : what()}`);
+      this.onStep();
       idle = (await this.world.step()) ? 0 : idle + 1;
     }
   }

@@ -87,6 +87,8 @@ export interface SimNodeOptions {
 export interface SimNodeHooks {
   /** Before a message leaves. */
   readonly onSend: (node: SimNode, message: Uint8Array) => void;
+  /** The hello that it shows; absent: its own. */
+  readonly onHello?: (node: SimNode, bytes: Uint8Array) => Uint8Array;
   /** The node stopped by itself. */
   readonly onFailure: (node: SimNode, error: Error) => void;
   /** A process begins. */
@@ -456,6 +458,7 @@ export class SimNode {
             this.#look(generation);
             if (generation === this.generation) this.#hooks.onSend(this, message);
           },
+          onHello: (bytes) => this.#hooks.onHello?.(this, bytes) ?? bytes,
           // A message to a process that has ended is dropped.
           run: (work) =>
             this.#enter(generation, () => {

@@ -5,8 +5,15 @@ import type { ConnectionProtector } from "@libp2p/interface";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { createLibp2p, type Libp2p } from "libp2p";
+import { utf8 } from "../../src/base/bytes.ts";
 import { Random } from "../../src/base/random.ts";
-import { AES_PROTOCOL, decryptAes, encryptAes, encrypters } from "../../src/transport/libp2p/noise.ts";
+import {
+  AES_PROTOCOL,
+  decryptAes,
+  encryptAes,
+  encrypters,
+  joinSends,
+} from "../../src/transport/libp2p/noise.ts";
 import { MessageCounter } from "../../src/transport/libp2p/until-handshake.ts";
 import { privateNetwork } from "../../src/transport/private-network.ts";
 import { KEY, until } from "./lab.ts";
@@ -127,4 +134,39 @@ test("a record with a changed byte, tag, nonce or context is refused", () => {
     expect(() => decryptAes(record, flipped(nonce, 11), context, key)).toThrow();
     expect(() => decryptAes(record, nonce, flipped(context, 0), key)).toThrow();
   }
+});
+
+test("data of the turn in which a connection closes leaves before it closes, and later data is dropped", async () => {
+  const done: string[] = [];
+  let isClosingBelow = false;
+  const connection = {
+    status: "open",
+    writeStatus: "writable",
+    writableNeedsDrain: false,
+    send(data: Uint8Array | { subarray(): Uint8Array }): boolean {
+      if (isClosingBelow) throw new Error("Cannot write to a stream that is closing");
+      done.push(new TextDecoder().decode(data instanceof Uint8Array ? data : data.subarray()));
+      return true;
+    },
+    close(): Promise<void> {
+      connection.writeStatus = "closing";
+      done.push("closed");
+      return Promise.resolve();
+    },
+    abort: (error: Error) => void done.push(error.message),
+  };
+  joinSends(connection);
+  connection.send(utf8("one "));
+  connection.send(utf8("turn"));
+  await connection.close();
+  connection.send(utf8("late"));
+  await Bun.sleep(0);
+  expect(done).toEqual(["one turn", "closed"]);
+
+  // The transport below ends first.
+  connection.writeStatus = "writable";
+  isClosingBelow = true;
+  connection.send(utf8("lost"));
+  await Bun.sleep(0);
+  expect(done.at(-1)).toBe("Cannot write to a stream that is closing");
 });

@@ -176,7 +176,7 @@ export class RowApplier {
     this.#merge.note(shape, row.keyId, columns, { write: context, last });
     keyPositions.set(shape.id, row.keyId, context);
     checksums.replace(shape.id, this.#home(shape.id, row.keyId, context), bytes.before, bytes.after);
-    this.#components.history()?.row(shape.id, bytes.before, bytes.after);
+    this.#components.history()?.row(shape.id, bytes.before, bytes.after, image);
     this.observer?.wrote({
       shape,
       keyId: row.keyId,

@@ -5,7 +5,7 @@
  */
 import { Op, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
-import { encodeImage, imageHash, withEncoded } from "../../change/codec.ts";
+import { encodeImage, imageHash, withEncoded, withEncodedRow } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import { type Image, Slices } from "../../change/value.ts";
 import { areNearRows } from "../../rows/near-rows.ts";
@@ -170,7 +170,7 @@ export class RowSets {
       const record =
         (before !== null || image !== null) && history?.beginRow(shape.id) === true ? history : null;
       const removed = bytes === null ? recorded(before, record) : recordedBytes(bytes, record);
-      const change = recorded(image, record) - removed;
+      const change = recordedRow(row, record) - removed;
       if (isLost) this.#noteLost(table, { row, lost, bytes });
       // A changeset in a shard of its own has all its rows there; one in shard 0 may have rows of all shards.
       if (context.shard !== 0 || this.#components.settings.shards === 1) sum += change;
@@ -228,14 +228,23 @@ export class RowSets {
 }
 
 /** Records an encoded image, and returns its hash. */
-function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null): bigint {
-  history?.image(encoded);
-  return imageHash(encoded);
+function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null, image?: Image): bigint {
+  const hash = imageHash(encoded);
+  history?.image(encoded, image);
+  return hash;
 }
 
 /** The same for an image, which is encoded once. */
 function recorded(image: Image | null, history: HistoryWriter | null): bigint {
-  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history));
+  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history, image));
+  history?.image(null);
+  return 0n;
+}
+
+/** The same for the row's new image. */
+function recordedRow(row: RowChange, history: HistoryWriter | null): bigint {
+  const { image } = row;
+  if (image !== null) return withEncodedRow(row, (encoded) => recordedBytes(encoded, history, image));
   history?.image(null);
   return 0n;
 }
@@ -280,6 +289,7 @@ export const areDistinct = (rows: readonly RowChange[]): boolean =>
 
 /** The end of the rows from `from` to `to` in which no key comes twice. */
 function distinctUpTo(rows: readonly RowChange[], from: number, to: number): number {
+  if (doRise(rows, from, to)) return to;
   const seen = new Set<KeyId>();
   for (let i = from; i < to; i++) {
     const { keyId } = rows[i]!;
@@ -287,4 +297,15 @@ function distinctUpTo(rows: readonly RowChange[], from: number, to: number): num
     seen.add(keyId);
   }
   return to;
+}
+
+/** The keys are numbers, each above the one before. */
+function doRise(rows: readonly RowChange[], from: number, to: number): boolean {
+  let before = Number.NEGATIVE_INFINITY;
+  for (let i = from; i < to; i++) {
+    const { keyId } = rows[i]!;
+    if (typeof keyId !== "number" || keyId <= before) return false;
+    before = keyId;
+  }
+  return true;
 }

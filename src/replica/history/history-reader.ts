@@ -4,7 +4,7 @@ import { parsePosition } from "../../base/text/position-token.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { blob, flag, integer, nullable, readTuple, readTuples, text } from "../../sqlite/typed-rows.ts";
 import { type Reach, readReach } from "./history-tables.ts";
-import { decodePart, type RecordedPart } from "./record.ts";
+import { decodePart, type ReadValue, type RecordedPart } from "./record.ts";
 
 /** A table as it was when an entry was recorded. */
 export interface PastTable {
@@ -34,6 +34,7 @@ const COLUMNS = `"id", "shard", "idx", "last", "time", "origin", "version", "pos
 
 export class HistoryReader {
   readonly #db: DatabaseSync;
+  readonly #valueOf: ReadValue;
   readonly #after: StatementSync;
   readonly #first: StatementSync;
   readonly #firstSince: StatementSync;
@@ -48,7 +49,9 @@ export class HistoryReader {
   /** "version/table" ⇒ table. */
   readonly #tables = new Map<string, PastTable>();
 
-  constructor(path: string) {
+  /** `valueOf`: reads a value in the log that the history refers to. */
+  constructor(path: string, valueOf: ReadValue = () => null) {
+    this.#valueOf = valueOf;
     this.#db = openDatabase(path, { readOnly: true, timeout: 1000 });
     const arrays = (sql: string): StatementSync => {
       const statement = this.#db.prepare(sql);
@@ -135,7 +138,7 @@ export class HistoryReader {
       ...([integer, integer, integer, flag, integer, integer, integer, text, blob] as const),
     ).map(([at, shard, index, last, time, origin, version, position, data]) => ({
       ...{ id: at, shard, index, last, time, origin, version, position },
-      ...decodePart(data),
+      ...decodePart(data, this.#valueOf),
     }));
   }
 

@@ -8,16 +8,24 @@ import type { DatabaseSync } from "node:sqlite";
 import { openDatabase } from "../../sqlite/open.ts";
 import { integer, readTuples } from "../../sqlite/typed-rows.ts";
 
-/** A file of another format is made again. */
-const FORMAT = 2;
+/** 3: parts that refer to values in the log. A file of format 2 is taken over, one of another format is made again. */
+const FORMAT = 3;
+const FORMAT_OF_COPIES = 2;
+
+/** Entries of the log that entries of the history refer to, with the last such entry. */
+const REFERENCES = `
+  CREATE TABLE "kept"("shard" INTEGER, "idx" INTEGER, "id" INTEGER, PRIMARY KEY("shard", "idx")) WITHOUT ROWID;
+  CREATE INDEX "kept_id" ON "kept"("id");
+`;
 
 /** Readers go on after the last id that they saw, so no id comes twice, also after all entries were removed. */
 const SCHEMA = `
   CREATE TABLE "fact"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID;
   CREATE TABLE "reach"("shard" INTEGER PRIMARY KEY, "from_idx" INTEGER, "to_idx" INTEGER);
-  CREATE TABLE "entry"("id" INTEGER PRIMARY KEY AUTOINCREMENT, "shard" INTEGER, "idx" INTEGER, "last" INTEGER, "time" INTEGER, "origin" INTEGER, "version" INTEGER, "position" TEXT, "data" BLOB);
+  CREATE TABLE "entry"("id" INTEGER PRIMARY KEY AUTOINCREMENT, "shard" INTEGER, "idx" INTEGER, "last" INTEGER, "time" INTEGER, "origin" INTEGER, "version" INTEGER, "position" TEXT, "data" BLOB, "referred" INTEGER NOT NULL DEFAULT 0);
   CREATE INDEX "entry_position" ON "entry"("shard", "idx");
   CREATE TABLE "shape"("version" INTEGER, "tbl" INTEGER, "name" TEXT, "columns" TEXT, "key" TEXT, PRIMARY KEY("version", "tbl")) WITHOUT ROWID;
+  ${REFERENCES}
 `;
 
 /** Opens or makes the file. One that cannot be read, or is of another cluster, is made again: it is of use to no one. */
@@ -25,7 +33,11 @@ export function openHistoryFile(path: string, clusterId: string): DatabaseSync {
   try {
     const db = open(path);
     const facts = hasTables(db) ? new Map(readTuplesOf(db)) : new Map<string, unknown>();
-    if (Number(facts.get("format")) === FORMAT && facts.get("cluster") === clusterId) return db;
+    const format = Number(facts.get("format"));
+    if (facts.get("cluster") === clusterId && (format === FORMAT || format === FORMAT_OF_COPIES)) {
+      if (format === FORMAT_OF_COPIES) takeOver(db);
+      return db;
+    }
     db.close();
   } catch {
     // a damaged file
@@ -38,6 +50,13 @@ export function openHistoryFile(path: string, clusterId: string): DatabaseSync {
   put.run("cluster", clusterId);
   db.exec("COMMIT");
   return db;
+}
+
+function takeOver(db: DatabaseSync): void {
+  db.exec(
+    `BEGIN; ALTER TABLE "entry" ADD COLUMN "referred" INTEGER NOT NULL DEFAULT 0; ${REFERENCES}
+     UPDATE "fact" SET "value" = ${FORMAT} WHERE "name" = 'format'; COMMIT`,
+  );
 }
 
 function open(path: string): DatabaseSync {

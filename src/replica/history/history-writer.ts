@@ -5,14 +5,16 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { showPosition } from "../../base/text/position-token.ts";
 import type { TableShape } from "../../change/shape.ts";
+import type { Image } from "../../change/value.ts";
 import { integer, readTuple, readTuples } from "../../sqlite/typed-rows.ts";
 import { readReach } from "./history-tables.ts";
+import { meetReplica, REMOVED_UP_TO } from "./meet-replica.ts";
 import { PartWriter, type RecordedConflict } from "./record.ts";
+import { type HistoryLog, SharedEntries } from "./shared-entries.ts";
+import type { EntrySource } from "./shared-values.ts";
 
 /** Bytes of rows after which a part of an entry is stored: a changeset of any size needs little memory. */
 const PART_BYTES = 256 << 10;
-/** Notes the time of the newest entry that is not kept. */
-const REMOVED_UP_TO = `INSERT INTO "fact" VALUES('removed up to', ?) ON CONFLICT DO UPDATE SET "value" = max("value", excluded."value")`;
 /** Entries looked at when the oldest ones are removed. */
 const TRIM_AT_ONCE = 500;
 
@@ -27,6 +29,8 @@ interface Place {
 export interface HistoryOptions {
   /** Bytes of entries that are kept. */
   readonly limit: number;
+  /** The entries come from this log, and large values stay there. Absent: they are copied. */
+  readonly log?: HistoryLog;
   readonly onFailure: (error: unknown) => void;
   /** After the replica's commit: there are new entries. */
   readonly onCommit: () => void;
@@ -35,6 +39,8 @@ export interface HistoryOptions {
 export class HistoryWriter {
   readonly #db: DatabaseSync;
   readonly #options: HistoryOptions;
+  /** The entries of the log that the history refers to. */
+  readonly shared: SharedEntries;
   readonly #beginWrite: StatementSync;
   readonly #commitWrite: StatementSync;
   readonly #insert: StatementSync;
@@ -63,22 +69,23 @@ export class HistoryWriter {
   constructor(db: DatabaseSync, positions: readonly number[], options: HistoryOptions) {
     this.#db = db;
     this.#options = options;
-    meet(db, positions);
+    meetReplica(db, positions);
+    this.shared = new SharedEntries(db, options.log ?? null);
     this.#from = [...readReach(db).from];
     this.#beginWrite = db.prepare("BEGIN IMMEDIATE");
     this.#commitWrite = db.prepare("COMMIT");
     this.#insert = db.prepare(
-      `INSERT INTO "entry"("shard", "idx", "last", "time", "origin", "version", "position", "data") VALUES(?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO "entry"("shard", "idx", "last", "time", "origin", "version", "position", "data", "referred") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#reach = db.prepare(`UPDATE "reach" SET "from_idx" = ?, "to_idx" = ? WHERE "shard" = ?`);
     this.#oldest = db.prepare(
-      `SELECT "id", "shard", "idx", "last", "time", length("data") FROM "entry" ORDER BY "id" LIMIT ${TRIM_AT_ONCE}`,
+      `SELECT "id", "shard", "idx", "last", "time", length("data") + "referred" FROM "entry" ORDER BY "id" LIMIT ${TRIM_AT_ONCE}`,
     );
     this.#oldest.setReturnArrays(true);
     this.#forget = db.prepare(REMOVED_UP_TO);
     this.#remove = db.prepare(`DELETE FROM "entry" WHERE "id" <= ?`);
     this.#shape = db.prepare(`INSERT OR IGNORE INTO "shape" VALUES(?, ?, ?, ?, ?)`);
-    const size = db.prepare(`SELECT coalesce(sum(length("data")), 0) FROM "entry"`);
+    const size = db.prepare(`SELECT coalesce(sum(length("data") + "referred"), 0) FROM "entry"`);
     size.setReturnArrays(true);
     this.#bytes = readTuple(size.get(), integer)[0];
   }
@@ -111,11 +118,16 @@ export class HistoryWriter {
     this.#place = place;
   }
 
-  /** A row of the entry with its encoded images, which need not outlive the call. */
-  row(table: number, before: Uint8Array | null, after: Uint8Array | null): void {
+  /** Rows of this entry of the log follow; null: of one that may not be there. */
+  from(source: EntrySource | null): void {
+    this.shared.from(source);
+  }
+
+  /** A row of the entry with its encoded images, which need not outlive the call. `image`: the later one. */
+  row(table: number, before: Uint8Array | null, after: Uint8Array | null, image: Image | null = null): void {
     if ((before === null && after === null) || !this.beginRow(table)) return;
     this.image(before);
-    this.image(after);
+    this.image(after, image);
   }
 
   /** True: calls of `image` follow, for the row before and after. */
@@ -126,9 +138,11 @@ export class HistoryWriter {
     return true;
   }
 
-  /** null: there is no row. */
-  image(encoded: Uint8Array | null): void {
-    this.#part.image(encoded);
+  /** null: there is no row. `image`: what is encoded; null: it is not from the entry. */
+  image(encoded: Uint8Array | null, image: Image | null = null): void {
+    const pieces = encoded === null || image === null ? null : this.shared.piecesOf(encoded, image);
+    if (pieces === null) this.#part.image(encoded);
+    else this.#part.pieces(pieces);
   }
 
   conflict(conflict: RecordedConflict): void {
@@ -146,6 +160,7 @@ export class HistoryWriter {
       this.#store(1, showPosition(positions));
     this.#place = null;
     this.#hasParts = false;
+    this.shared.from(null);
   }
 
   #store(last: 0 | 1, position: string): void {
@@ -156,9 +171,10 @@ export class HistoryWriter {
     const isFirst = !this.#hasParts;
     this.#hasParts = true;
     this.#added = true;
-    this.#bytes += data.length;
     this.#try(() => {
       this.#begin();
+      const referred = this.shared.bytes;
+      this.#bytes += data.length + referred;
       const id = this.#insert.run(
         shard,
         index,
@@ -168,7 +184,9 @@ export class HistoryWriter {
         this.#version,
         position,
         data,
+        referred,
       ).lastInsertRowid;
+      this.shared.store(Number(id));
       if (isFirst) this.#newest = Number(id);
     });
     this.#part.clear();
@@ -193,6 +211,7 @@ export class HistoryWriter {
 
   /** After it. */
   committed(): void {
+    if (!this.#failed) this.shared.committed();
     if (!this.#committed || this.#failed) return;
     this.#committed = false;
     this.#options.onCommit();
@@ -224,6 +243,7 @@ export class HistoryWriter {
     this.#bytes += freed;
     if (upTo === 0) return;
     this.#remove.run(upTo);
+    this.shared.trim(upTo);
     this.#forget.run(newest);
   }
 
@@ -247,28 +267,4 @@ export class HistoryWriter {
       this.#options.onFailure(error);
     }
   }
-}
-
-/** Removes entries that the replica does not have yet, or everything if entries are missing between the two. */
-function meet(db: DatabaseSync, positions: readonly number[]): void {
-  const { to } = readReach(db);
-  db.exec("BEGIN IMMEDIATE");
-  const isWhole = to.length === positions.length && positions.every((index, shard) => to[shard]! >= index);
-  if (isWhole) {
-    const drop = db.prepare(`DELETE FROM "entry" WHERE "shard" = ? AND "idx" > ?`);
-    const set = db.prepare(
-      `UPDATE "reach" SET "to_idx" = ?, "from_idx" = min("from_idx", ?) WHERE "shard" = ?`,
-    );
-    positions.forEach((index, shard) => {
-      drop.run(shard, index);
-      set.run(index, index, shard);
-    });
-  } else {
-    db.exec(`DELETE FROM "entry"; DELETE FROM "shape"; DELETE FROM "reach"`);
-    // A history that was switched off for a while lacks entries up to now.
-    if (to.length > 0) db.prepare(REMOVED_UP_TO).run(Date.now());
-    const put = db.prepare(`INSERT INTO "reach" VALUES(?, ?, ?)`);
-    positions.forEach((index, shard) => put.run(shard, index, index));
-  }
-  db.exec("COMMIT");
 }

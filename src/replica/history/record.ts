@@ -5,6 +5,16 @@ import type { KeyId } from "../../change/key.ts";
 /** A row that an entry changed; encoded images, null: there was none, or there is none any more. */
 export type RecordedRow = readonly [table: number, before: Uint8Array | null, after: Uint8Array | null];
 
+/** Bytes of an entry's data in the log. */
+export type Reference = readonly [shard: number, index: number, offset: number, length: number];
+
+/** An image whose large values are in the log: what is between them, and where they are. */
+export type Piece = Uint8Array | Reference;
+
+export type ReadValue = (reference: Reference) => Uint8Array | null;
+
+const isReference = (piece: Piece): piece is Reference => Array.isArray(piece);
+
 /** An entry of the conflict journal, and what is known of it when that drops it. */
 export type RecordedConflict = readonly [
   ordinal: number,
@@ -33,6 +43,7 @@ const COUNT_AT = 2;
 /** Array of three and a table in five bytes, or the length of an image in five bytes. */
 const FIELD_BYTES = 6;
 const NIL = 0xc0;
+const REFERENCE_BYTES = 1 + 4 * 9;
 
 /** Writes one part row by row, as MessagePack: images are copied once, and need not outlive the call. */
 export class PartWriter {
@@ -80,15 +91,36 @@ export class PartWriter {
     this.#at += length;
   }
 
+  /** The same for an image in at most 15 pieces. They may be views of msgpackr's buffer, so that it must not pack anything. */
+  pieces(pieces: readonly Piece[]): void {
+    this.#room(FIELD_BYTES);
+    this.#bytes[this.#at++] = 0x90 | pieces.length;
+    for (const piece of pieces)
+      if (isReference(piece)) this.#reference(piece);
+      else this.image(piece);
+  }
+
+  /** Array of four floating-point numbers. */
+  #reference(reference: Reference): void {
+    this.#room(REFERENCE_BYTES);
+    this.#bytes[this.#at++] = 0x94;
+    for (const number of reference) {
+      this.#bytes[this.#at++] = 0xcb;
+      this.#at = this.#bytes.writeDoubleBE(number, this.#at);
+    }
+  }
+
+  #packed(value: unknown): void {
+    const packed = packr.pack(value);
+    this.#room(packed.length);
+    this.#bytes.set(packed, this.#at);
+    this.#at += packed.length;
+  }
+
   /** The encoded part; valid until the next call. */
   finish(conflicts: readonly RecordedConflict[], schema: Uint8Array | null): Uint8Array {
     this.#bytes.writeUInt32BE(this.#rows, COUNT_AT);
-    for (const value of [conflicts, schema]) {
-      const packed = packr.pack(value);
-      this.#room(packed.length);
-      this.#bytes.set(packed, this.#at);
-      this.#at += packed.length;
-    }
+    for (const value of [conflicts, schema]) this.#packed(value);
     return this.#bytes.subarray(0, this.#at);
   }
 
@@ -108,11 +140,32 @@ export class PartWriter {
   }
 }
 
-export function decodePart(data: Uint8Array): RecordedPart {
+type Stored = Uint8Array | null | readonly Piece[];
+
+/** `valueOf`: reads a value in the log. */
+export function decodePart(data: Uint8Array, valueOf: ReadValue): RecordedPart {
   const [rows, conflicts, schema] = packr.unpack(data) as [
-    RecordedRow[],
+    (readonly [table: number, before: Stored, after: Stored])[],
     RecordedConflict[],
     Uint8Array | null,
   ];
-  return { rows, conflicts, schema };
+  const whole = rows.map(([table, before, after]): RecordedRow => [
+    table,
+    joined(before, valueOf),
+    joined(after, valueOf),
+  ]);
+  return { rows: whole, conflicts, schema };
+}
+
+function joined(stored: Stored, valueOf: ReadValue): Uint8Array | null {
+  if (stored === null || stored instanceof Uint8Array) return stored;
+  return Buffer.concat(
+    stored.map((piece) => {
+      if (!isReference(piece)) return piece;
+      const bytes = valueOf(piece);
+      if (bytes?.length !== piece[3])
+        throw new Error("the log has no longer a value that the history refers to");
+      return bytes;
+    }),
+  );
 }

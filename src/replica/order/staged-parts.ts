@@ -5,15 +5,30 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
+import type { Entry } from "../../raft/model/types.ts";
+import type { EntrySource } from "../history/shared-values.ts";
 import { blob, readTuple } from "../../sqlite/typed-rows.ts";
 
 /** Bytes of parts stored between two yields. */
 const SLICE_BYTES = 1 << 20;
 
+/** Parts of small rows, which come by the million, count as more than their bytes. */
+const SMALL_ROW_BYTES = 4096;
+const SMALL_ROW_WEIGHT = 4;
+
 interface Part {
   readonly shard: number;
+  readonly index: number;
   readonly place: Pick<BatchHead, "origin" | "incarnation" | "csn" | "part">;
   readonly data: Uint8Array;
+  readonly cost: number;
+}
+
+/** A part of a changeset. */
+export interface StagedPart {
+  readonly head: BatchHead;
+  /** Its entry in the log; null: the part was stored, and its entry may be gone. */
+  readonly source: EntrySource | null;
 }
 
 export class StagedParts {
@@ -39,9 +54,17 @@ export class StagedParts {
     return this.#unstoredBytes;
   }
 
-  /** `data`: the data of the log entry. */
-  add(shard: number, { origin, incarnation, csn, part }: BatchHead, data: Uint8Array): void {
-    this.#unstored.push({ shard, place: { origin, incarnation, csn, part }, data });
+  /** The same, with more for small rows. */
+  get unstoredCost(): number {
+    return this.#unstored.reduce((sum, { cost }) => sum + cost, 0);
+  }
+
+  add(shard: number, head: BatchHead, { index, data }: Entry): void {
+    const { origin, incarnation, csn, part } = head;
+    const rows = head.packedTables.reduce((sum, table) => sum + table.rows, 0);
+    const weight = rows * SMALL_ROW_BYTES > data.length ? SMALL_ROW_WEIGHT : 1;
+    const place = { origin, incarnation, csn, part };
+    this.#unstored.push({ shard, index, place, data, cost: weight * data.length });
     this.#unstoredBytes += data.length;
   }
 
@@ -60,16 +83,18 @@ export class StagedParts {
   }
 
   /** The staged parts of the batch's changeset, in order. */
-  *of(shard: number, head: BatchHead): Iterable<BatchHead> {
+  *of(shard: number, head: BatchHead): Iterable<StagedPart> {
     const { origin, incarnation, csn } = head;
     const rows = this.#select.iterate(origin, shard, incarnation, csn);
     for (const row of rows) {
       const [data] = readTuple(row, blob);
-      yield decodeBatchHead(readMarking(data).batch);
+      yield { head: decodeBatchHead(readMarking(data).batch), source: null };
     }
-    for (const { place, data, shard: of } of this.#unstored)
-      if (of === shard && place.origin === origin && place.incarnation === incarnation && place.csn === csn)
-        yield decodeBatchHead(readMarking(data).batch);
+    for (const source of this.#unstored) {
+      const { place, data } = source;
+      const isOf = place.origin === origin && place.incarnation === incarnation && place.csn === csn;
+      if (isOf && source.shard === shard) yield { head: decodeBatchHead(readMarking(data).batch), source };
+    }
   }
 
   /** Drops all staged parts of an origin in a shard. */

@@ -11,16 +11,28 @@ const identityOf = (path: string): string | null => {
 export class DataFiles {
   readonly #opened: ReadonlyMap<string, string | null>;
   readonly #folder: string;
+  readonly #log: string;
 
   /** Both are open. */
   constructor({ replica, log, folder }: DataPaths) {
     this.#folder = folder;
+    this.#log = log;
     this.#opened = new Map([replica, log].map((path) => [path, identityOf(path)]));
   }
 
   /** Throws `HaltError` where a path does not lead to the open file. */
   check(): void {
-    for (const [path, opened] of this.#opened) {
+    this.#check(this.#opened.keys());
+  }
+
+  /** The same for a log that this process had open and opens again: another one lacks votes and entries that it promised. */
+  checkLog(): void {
+    this.#check([this.#log]);
+  }
+
+  #check(paths: Iterable<string>): void {
+    for (const path of paths) {
+      const opened = this.#opened.get(path);
       const now = identityOf(path);
       if (now === opened) continue;
       const reason = `${path} was ${now === null ? "removed" : "replaced"} while this node had it open: its votes and entries are lost`;

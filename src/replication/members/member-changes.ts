@@ -148,10 +148,6 @@ export class MemberChanges {
 
   #join(peerId: PeerId, request: Extract<Control, { kind: "join" }>, answer: Answer): void {
     const { runtime, clusterId } = this.#components;
-    const { members } = runtime.groups[0]!.configuration;
-    const isMember = members.some((m) => m.peerId === peerId);
-    if (!isMember && members.length >= MAX_MEMBERS)
-      return answer({ kind: "refused", reason: `the cluster has ${MAX_MEMBERS} members already` });
     const admitted = this.#admit(peerId, request);
     if (admitted === "not leader") this.#forward(peerId, request);
     if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
@@ -184,9 +180,10 @@ export class MemberChanges {
   ): ReturnType<ShardRuntime["membership"]["admit"]> | { readonly refusal: string } {
     const { runtime, clock, admitted, logger } = this.#components;
     const { name, nonce } = request;
-    const isNew = runtime.groups[0]!.configuration.members.every(
-      (m) => m.peerId !== peerId || m.admission !== nonce,
-    );
+    const { members } = runtime.groups[0]!.configuration;
+    if (members.length >= MAX_MEMBERS && members.every((m) => m.peerId !== peerId))
+      return { refusal: `the cluster has ${MAX_MEMBERS} members already` };
+    const isNew = members.every((m) => m.peerId !== peerId || m.admission !== nonce);
     const granted = isNodeName(name) ? grantedRole(peerId, request, admitted) : NO_NAME;
     if (isNew && typeof granted === "object") {
       if (runtime.groups[0]!.raft.isLeader) this.#refuseOnce(peerId, granted.refusal, logger);

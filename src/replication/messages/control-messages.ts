@@ -106,6 +106,8 @@ const NEWS = {
   members: v.optional(
     v.pipe(v.array(v.pipe(v.tuple([integer, peer]), v.readonly())), v.maxLength(MAX_LIVES), v.readonly()),
   ),
+  /** Per shard, the member that leads it, 0: none. Older builds do not tell. */
+  leaders: v.optional(vector),
   /** Per shard, the position from which a receiver of this node's replica needs the log. */
   holds: v.optional(vector),
   /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */

@@ -2,7 +2,7 @@
  * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
-import { shellWord } from "../../base/text/spans.ts";
+import { counted, shellWord } from "../../base/text/spans.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./table-verdict.ts";
 import { classifyVirtual } from "./virtual.ts";
@@ -208,7 +208,7 @@ function classifyTable(
   if (tooWide > 0)
     return refused(
       name,
-      `it has ${tooWide} columns more than can be read at once together with its key`,
+      `it has ${counted(tooWide, "column")} more than can be read at once together with its key`,
       "move columns to a second table",
       leaveOut,
     );

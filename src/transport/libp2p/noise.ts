@@ -31,8 +31,12 @@ const partsOf = (data: Bytes): Uint8Array[] => (data instanceof Uint8Array ? [da
 /** The parts of libp2p's connection that are used here. */
 interface SecureConnection {
   status: string;
+  /** "writable", "paused", "closing" or "closed". */
+  writeStatus: string;
   writableNeedsDrain: boolean;
   send(data: Bytes): boolean;
+  close(options?: object): Promise<void>;
+  abort(error: Error): void;
 }
 
 /** Noise's ciphers take every nonce once for each key. */
@@ -116,18 +120,29 @@ function wrapped(encrypter: Encrypter, { protocol, endsCipher, before }: WrapOpt
   }) as Encrypter;
 }
 
-function joinSends(connection: SecureConnection): void {
+/** The data of a turn in which the connection is closed leaves before it closes. */
+export function joinSends(connection: SecureConnection): void {
   const send = connection.send.bind(connection);
+  const close = connection.close.bind(connection);
   let parts: Bytes[] = [];
+  const flush = (): void => {
+    const turn = parts;
+    parts = [];
+    if (turn.length === 0 || connection.status !== "open" || connection.writeStatus.startsWith("clos"))
+      return;
+    try {
+      send(turn.length === 1 ? turn[0]! : Buffer.concat(turn.flatMap(partsOf)));
+    } catch (error) {
+      connection.abort(error as Error); // the transport below is closing already
+    }
+  };
   connection.send = (data) => {
     parts.push(data);
-    if (parts.length === 1)
-      queueMicrotask(() => {
-        const turn = parts;
-        parts = [];
-        if (connection.status !== "open") return;
-        send(turn.length === 1 ? turn[0]! : Buffer.concat(turn.flatMap(partsOf)));
-      });
+    if (parts.length === 1) queueMicrotask(flush);
     return connection.writableNeedsDrain !== true;
+  };
+  connection.close = (options) => {
+    flush();
+    return close(options);
   };
 }

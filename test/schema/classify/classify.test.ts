@@ -266,6 +266,6 @@ test("a table whose changed rows would need more than 2000 result columns is ref
   ] as const) {
     expect(verdicts(`CREATE TABLE t(${key}, ${columns(accepted)})`).t).not.toBe("refused");
     const refused = classified(`CREATE TABLE t(${key}, ${columns(accepted + 1)})`).get("t")!;
-    expect([refused.verdict, refused.reason]).toEqual(["refused", expect.stringContaining("1 columns more")]);
+    expect([refused.verdict, refused.reason]).toEqual(["refused", expect.stringContaining("1 column more")]);
   }
 });

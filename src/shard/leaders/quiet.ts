@@ -2,7 +2,7 @@
  * Notices that nothing but heartbeats comes and goes. A quiet leader beats half as often, and the owner of time may let
  * several ticks pass at once: an idle node does little else.
  */
-import { type Message, MessageType } from "../raft/model/types.ts";
+import { type Message, MessageType } from "../../raft/model/types.ts";
 
 /** Ticks between two heartbeats of a leader. */
 export const HEARTBEAT_TICKS = 2;
