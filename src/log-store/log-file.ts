@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import type { LogIndex } from "../base/ids.ts";
-import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import { errorMessage, isDamage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 import type { Epoch } from "../shard/epochs.ts";
 import type { GroupConfiguration, MemberInfo } from "../shard/seams.ts";
@@ -111,8 +111,20 @@ export function openLog<T>(path: string, work: (db: Database, head: LogHead) => 
   } catch (error) {
     db?.close();
     if (error instanceof UserError || isDiskFull(error)) throw error;
+    if (isOfAccess(error)) throw Object.assign(error as Error, { path }); // the file may be sound
     throw damaged(path, errorMessage(error), error);
   }
+}
+
+/** Primary result codes: PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, CANTOPEN, AUTH. https://www.sqlite.org/rescode.html */
+const OF_ACCESS = [3, 5, 6, 7, 8, 10, 14, 23];
+
+/** The log cannot be opened or read now; nothing is known of its content. */
+function isOfAccess(error: unknown): boolean {
+  const { errno, name } = error as { errno?: number; name?: string };
+  return (
+    name === "SQLiteError" && errno !== undefined && OF_ACCESS.includes(errno & 0xff) && !isDamage(error)
+  );
 }
 
 function readHead(db: Database, path: string): LogHead {

@@ -33,6 +33,7 @@ import { type HeldRows, ReplicaComponents } from "./replica-components.ts";
 import { ReplicaTables } from "./replica-tables.ts";
 import { ReplicaTransaction } from "./replica-transaction.ts";
 import { FileNote } from "./store/file-note.ts";
+import { NewKeys } from "./store/new-keys.ts";
 import { AppliedPositions } from "./store/positions.ts";
 import type { Completion, IncompleteTables } from "./store/incomplete-tables.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
@@ -59,6 +60,7 @@ export class Replica implements BeforeImageSource {
   readonly #batches: BatchApplier;
   readonly #positions: AppliedPositions;
   readonly #queue: EntryQueue;
+  readonly #newKeys: NewKeys;
   readonly #transaction: ReplicaTransaction;
   #running: Generator<void, void> | null = null;
 
@@ -71,6 +73,11 @@ export class Replica implements BeforeImageSource {
     this.#tables = new ReplicaTables(db, { settings, shapes });
     this.#batches = new BatchApplier(db, peerId, this.#tables, this.#components);
     this.#positions = new AppliedPositions(db, settings.shards);
+    this.#newKeys = new NewKeys((table) => {
+      const access = this.#tables.accessTo(table);
+      if (!access.shape.integerKey) return Number.POSITIVE_INFINITY;
+      return Math.max(access.highest(), this.#components.keyPositions.highest(table));
+    });
     this.#queue = new EntryQueue(settings.shards, (shard) => this.position(shard));
     this.#transaction = new ReplicaTransaction(db, {
       ...{ components: this.#components, positions: this.#positions, batches: this.#batches },
@@ -218,6 +225,7 @@ export class Replica implements BeforeImageSource {
    */
   advance(expired: () => boolean): boolean {
     const transaction = this.#transaction;
+    this.#newKeys.clear();
     try {
       while (this.runnable) {
         transaction.begin();
@@ -314,7 +322,8 @@ export class Replica implements BeforeImageSource {
 
   beforeImage(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
     const before = this.beforeImages.at(table, keyId, base);
-    return before === undefined ? this.row(table, key) : before;
+    if (before !== undefined) return before;
+    return this.#newKeys.has(table, keyId) ? null : this.row(table, key);
   }
 
   isLastWriteOwn(table: number, keyId: KeyId, base: PositionVector): boolean {

@@ -6,6 +6,7 @@ import { mkdirSync } from "node:fs";
 import { ClusterFormats } from "./formats/cluster-formats.ts";
 import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
+import { ForeignCommits } from "../app-db/foreign-commits.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
@@ -94,10 +95,10 @@ export class Replicator {
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
+    const commits = new ForeignCommits(this.#appDb.db);
     this.#watcher = new Watcher(db, {
       clock,
-      moved: () => this.#hasMoved(),
-      wake: () => this.#touched(),
+      ...{ moved: () => this.#hasMoved(commits), wake: () => this.#touched() },
       watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
@@ -233,10 +234,9 @@ export class Replicator {
   }
 
   #openMembers(): MemberChanges {
-    const { transport, clock, logger } = this.#components;
+    const { transport, clock, logger, admitted } = this.#components;
     const { runtime, clusterId } = this;
     const { peerId: self, replaceAfterMs = REPLACE_AFTER_MS } = this.options;
-    const { admitted } = this.#components;
     return new MemberChanges({
       ...{ runtime, transport, clock, clusterId, self, admitted, replaceAfterMs },
       logger: logger.child("members"),
@@ -351,8 +351,8 @@ export class Replicator {
     if (change !== null) throw new FileChangedError(change);
   }
 
-  #hasMoved(): boolean {
-    if (this.#appDbFile.look() === null) return this.reader.moved();
+  #hasMoved(commits: ForeignCommits): boolean {
+    if (this.#appDbFile.look() === null) return commits.moved(this.reader);
     this.loop.fileSuspect = true;
     return true;
   }

@@ -29,8 +29,11 @@ import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import { afterTableName, generationOf } from "../sqlite/ddl-text/index-text.ts";
 import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 
-/** Values bound in one statement that writes many rows. */
-const BOUND_AT_ONCE = 200;
+/** Values bound in one statement that writes many rows, and its rows at most. */
+const BOUND_AT_ONCE = 600;
+const ROWS_AT_ONCE = 40;
+/** Values bound in one statement that reads many rows. */
+const LOOKED_UP_AT_ONCE = 200;
 
 /** Of stored columns only: the values of an image can be compared directly. */
 const isPlain = (unique: UniqueShape): boolean =>
@@ -146,7 +149,7 @@ export class RowAccess {
 
   /** The images of many rows. No key comes twice. */
   getMany(keys: readonly (readonly Value[])[]): (Value[] | null)[] {
-    const size = Math.floor(BOUND_AT_ONCE / this.shape.key.length);
+    const size = Math.floor(LOOKED_UP_AT_ONCE / this.shape.key.length);
     const images: (Value[] | null)[] = Array<null>(keys.length).fill(null);
     const whole = keys.some(hasOddText) ? 0 : keys.length - (keys.length % size);
     for (let from = 0; from < whole; from += size) {
@@ -201,7 +204,7 @@ export class RowAccess {
 
   /** Rows that one statement writes. */
   get rowsAtOnce(): number {
-    return Math.max(1, Math.floor(BOUND_AT_ONCE / this.#columns.length));
+    return Math.min(ROWS_AT_ONCE, Math.max(1, Math.floor(BOUND_AT_ONCE / this.#columns.length)));
   }
 
   /**

@@ -92,8 +92,8 @@ export function changeLogSql(log: string, columns: number): string {
   return `CREATE TABLE ${quoteIdentifier(log)}(id INTEGER PRIMARY KEY, ${keys.join(", ")}, v)`;
 }
 
-/** SQLite accepts at most 500 terms in a compound SELECT. */
-const LOGS_AT_ONCE = 200;
+/** More logs in one statement take SQLite more time for each: eight statements for 200 logs a sixth of the time of one. */
+const LOGS_AT_ONCE = 25;
 
 /** In place of the highest id of a log without its mark (row 0): an application deleted rows of the log. */
 export const CUT_LOG = -1;

@@ -27,8 +27,9 @@ export async function loadIdentity(path: string): Promise<PrivateKey> {
     writeSecret(path, privateKeyToProtobuf(key));
     return key;
   }
+  const bytes = readFileSync(path);
   try {
-    return privateKeyFromProtobuf(readFileSync(path));
+    return privateKeyFromProtobuf(bytes);
   } catch (error) {
     throw new UserError(
       `${path} should hold this node's private key, but its content is not one`,

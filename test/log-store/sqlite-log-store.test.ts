@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
-import { createLog } from "../../src/log-store/log-file.ts";
+import { createLog, readLogHead } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import type { GroupConfiguration } from "../../src/shard/seams.ts";
@@ -228,5 +228,24 @@ test("random writes, rewrites, compactions and restarts agree with a plain model
       expect([seed, step, store.group(0).firstIndex()]).toEqual([seed, step, first]);
       expect(read(store, 0)).toEqual(model.map((m) => `${m.index}/${m.term}`));
     }
+  }
+});
+
+test("a log that another connection holds is locked and named, not damaged", () => {
+  const { configuration } = CONFIGURATION;
+  const start = { snapshot: { index: 1, term: 1, configuration }, configuration: CONFIGURATION };
+  createLog(path, { clusterId: "c", peerId: "p" }, [start]);
+  const other = new Database(path);
+  other.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; CREATE TABLE x(a); COMMIT");
+  try {
+    let error: unknown;
+    try {
+      readLogHead(path);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toMatchObject({ name: "SQLiteError", errno: 5, path });
+  } finally {
+    other.close();
   }
 });

@@ -489,8 +489,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a change is compared with the present replica, not with the state that the application read",
     60,
     "replica/replica.ts",
-    "return before === undefined ? this.row(table, key) : before;",
-    "return before === undefined || before !== null ? this.row(table, key) : before;",
+    "    if (before !== undefined) return before;\n",
+    "    if (before === null) return before;\n",
   ),
   one(
     "the base position of a change is the present reflected position",
@@ -1248,11 +1248,11 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "entries that the history refers to are counted as compacted ones at the next start, and removed",
+      "the log removes the entries that the history refers to at the next start",
       0,
       "log-store/kept-entries.ts",
-      "if (!kept.has(id - base)) this.#released",
-      "this.#released",
+      "      if ((this.#keeper?.kept(shard, index - 1, index) ?? []).length > 0) continue;\n",
+      "",
     ),
     test: "test/replica/history/shared-values.test.ts",
   },
@@ -1402,5 +1402,11 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "  if (packed === undefined) return withEncoded(image!, use);",
       },
     ],
+  },
+  {
+    name: "keys stay new after the replica has taken them",
+    within: 0,
+    test: "test/node/new-keys.test.ts",
+    edits: [{ file: "replica/replica.ts", find: "    this.#newKeys.clear();\n", replace: "" }],
   },
 ];

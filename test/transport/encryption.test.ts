@@ -138,12 +138,13 @@ test("a record with a changed byte, tag, nonce or context is refused", () => {
 
 test("data of the turn in which a connection closes leaves before it closes, and later data is dropped", async () => {
   const done: string[] = [];
+  let isClosingBelow = false;
   const connection = {
     status: "open",
     writeStatus: "writable",
     writableNeedsDrain: false,
     send(data: Uint8Array | { subarray(): Uint8Array }): boolean {
-      if (connection.writeStatus !== "writable") throw new Error("Cannot write to a stream that is closing");
+      if (isClosingBelow) throw new Error("Cannot write to a stream that is closing");
       done.push(new TextDecoder().decode(data instanceof Uint8Array ? data : data.subarray()));
       return true;
     },
@@ -152,6 +153,7 @@ test("data of the turn in which a connection closes leaves before it closes, and
       done.push("closed");
       return Promise.resolve();
     },
+    abort: (error: Error) => void done.push(error.message),
   };
   joinSends(connection);
   connection.send(utf8("one "));
@@ -160,4 +162,11 @@ test("data of the turn in which a connection closes leaves before it closes, and
   connection.send(utf8("late"));
   await Bun.sleep(0);
   expect(done).toEqual(["one turn", "closed"]);
+
+  // The transport below ends first.
+  connection.writeStatus = "writable";
+  isClosingBelow = true;
+  connection.send(utf8("lost"));
+  await Bun.sleep(0);
+  expect(done.at(-1)).toBe("Cannot write to a stream that is closing");
 });

@@ -1,6 +1,6 @@
 /** Errors of files in words: the file, the meaning and a hint. */
-import { accessSync, constants, existsSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { accessSync, constants, existsSync, readdirSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { errorMessage, isDamage, isDiskFull, UserError } from "../../base/errors.ts";
 import { marmotCommand } from "../../base/text/commands.ts";
 import { shellWord } from "../../base/text/spans.ts";
@@ -25,7 +25,14 @@ export function sqliteCode(error: unknown): number | null {
 }
 
 const PERMISSION_HINT = (path: string): string =>
-  `give the user that runs marmot write permission there, for example: chown -R USER ${path}`;
+  `give the user that runs marmot write permission there, for example: chown -R USER ${shellWord(path)}`;
+
+const READ_ONLY = "its file system is mounted read-only";
+const READ_ONLY_HINT =
+  "mount it for writing, for example: mount -o remount,rw MOUNT-POINT; or move the files to another file system";
+
+const hintFor = (denied: string, path: string): string =>
+  denied === READ_ONLY ? READ_ONLY_HINT : PERMISSION_HINT(path);
 
 /** Folders and files that this process must be able to write, and cannot. */
 export function accessProblems(db: string, dataDir: string): FileProblem[] {
@@ -35,7 +42,7 @@ export function accessProblems(db: string, dataDir: string): FileProblem[] {
     if (denied !== null)
       problems.push({
         message: `${path} should be writable (${why}), but ${denied}`,
-        hint: PERMISSION_HINT(path),
+        hint: hintFor(denied, path),
       });
   };
   if (existsSync(db) && statSync(db).isFile()) {
@@ -46,33 +53,53 @@ export function accessProblems(db: string, dataDir: string): FileProblem[] {
   const folder = dirname(resolve(db));
   if (existsSync(folder)) need(folder, "SQLite makes files beside the database");
   const parent = dirname(resolve(dataDir));
-  if (existsSync(dataDir)) need(dataDir, "the data directory");
-  else if (parent !== folder && existsSync(parent)) need(parent, "the data directory is made there");
+  if (existsSync(dataDir)) {
+    need(dataDir, "the data directory");
+    if (deniedBy(dataDir) === null) problems.push(...unusableFiles(dataDir));
+  } else if (parent !== folder && existsSync(parent)) need(parent, "the data directory is made there");
   return problems;
 }
 
-function deniedBy(path: string): string | null {
+/** Databases and keys of the node, in a folder that can be read. A file that cannot be opened is no damaged one. */
+function unusableFiles(dataDir: string): FileProblem[] {
+  return readdirSync(dataDir).flatMap((name): FileProblem[] => {
+    const isKey = name.endsWith(".key");
+    if (!isKey && !/\.db(-wal|-shm)?$/.test(name)) return [];
+    const path = join(dataDir, name);
+    const denied = deniedBy(path, isKey ? "read" : "write");
+    const should = isKey ? "readable" : "writable";
+    return denied === null
+      ? []
+      : [
+          {
+            message: `${path} should be ${should} (a file of the node), but ${denied}`,
+            hint: hintFor(denied, path),
+          },
+        ];
+  });
+}
+
+function deniedBy(path: string, use: "read" | "write" = "write"): string | null {
   try {
     const isFolder = statSync(path).isDirectory();
-    accessSync(path, constants.R_OK | constants.W_OK | (isFolder ? constants.X_OK : 0));
+    const mode = use === "read" ? constants.R_OK : constants.R_OK | constants.W_OK;
+    accessSync(path, mode | (isFolder ? constants.X_OK : 0));
     return null;
   } catch (error) {
     const { code } = error as { code?: string };
-    if (code === "EROFS") return "its file system is mounted read-only";
-    return DENIED.includes(code ?? "") ? "this user has no permission to write it" : errorMessage(error);
+    if (code === "EROFS") return READ_ONLY;
+    return DENIED.includes(code ?? "") ? `this user has no permission to ${use} it` : errorMessage(error);
   }
 }
 
-/** The error as a user can act on it; null: it is not of a file. `path`: the file that was used. */
-export function fileError(error: unknown, path: string): UserError | null {
+/** The error as a user can act on it; null: it is not of a file. `used`: the file, where the error does not name it. */
+export function fileError(error: unknown, used: string): UserError | null {
   if (error instanceof UserError || !(error instanceof Error) || isDiskFull(error)) return null;
-  const { code, path: named } = error as { code?: string; path?: string };
+  const { code, path = used } = error as { code?: string; path?: string };
   const of = (message: string, hint: string): UserError => new UserError(message, hint, { cause: error });
+  if (code === "EROFS") return of(`${path} cannot be written: ${READ_ONLY}`, READ_ONLY_HINT);
   if (DENIED.includes(code ?? ""))
-    return of(
-      `${named ?? path} cannot be read or written: permission denied (${code})`,
-      PERMISSION_HINT(named ?? path),
-    );
+    return of(`${path} cannot be read or written: permission denied (${code})`, PERMISSION_HINT(path));
   if (isBusy(error))
     return of(
       `${path} is locked: another connection holds it, for a long transaction or with PRAGMA locking_mode = EXCLUSIVE (${error.message})`,
@@ -83,6 +110,8 @@ export function fileError(error: unknown, path: string): UserError | null {
     case SQLITE.readonly:
     case SQLITE.cantopen:
     case SQLITE.auth:
+      if ([path, dirname(path)].some((one) => existsSync(one) && deniedBy(one) === READ_ONLY))
+        return of(`${path} cannot be written: ${READ_ONLY} (${error.message})`, READ_ONLY_HINT);
       return of(
         `${path} cannot be written: this user lacks permission for it or for its folder, or the file system is read-only (${error.message})`,
         PERMISSION_HINT(dirname(path)),

@@ -222,6 +222,11 @@ export class BeforeImages {
 
   #drop(table: number, keyId: KeyId, id: number): void {
     const keys = this.#byKey.get(table)!;
+    if (keys.get(keyId) === id) {
+      keys.delete(keyId);
+      this.#size--;
+      return;
+    }
     const rest = this.#ids(table, keyId).filter((i) => i !== id);
     if (rest.length === 0) keys.delete(keyId);
     else keys.set(keyId, rest.length === 1 ? rest[0]! : rest);

@@ -289,6 +289,7 @@ export const areDistinct = (rows: readonly RowChange[]): boolean =>
 
 /** The end of the rows from `from` to `to` in which no key comes twice. */
 function distinctUpTo(rows: readonly RowChange[], from: number, to: number): number {
+  if (doRise(rows, from, to)) return to;
   const seen = new Set<KeyId>();
   for (let i = from; i < to; i++) {
     const { keyId } = rows[i]!;
@@ -296,4 +297,15 @@ function distinctUpTo(rows: readonly RowChange[], from: number, to: number): num
     seen.add(keyId);
   }
   return to;
+}
+
+/** The keys are numbers, each above the one before. */
+function doRise(rows: readonly RowChange[], from: number, to: number): boolean {
+  let before = Number.NEGATIVE_INFINITY;
+  for (let i = from; i < to; i++) {
+    const { keyId } = rows[i]!;
+    if (typeof keyId !== "number" || keyId <= before) return false;
+    before = keyId;
+  }
+  return true;
 }

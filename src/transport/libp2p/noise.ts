@@ -36,6 +36,7 @@ interface SecureConnection {
   writableNeedsDrain: boolean;
   send(data: Bytes): boolean;
   close(options?: object): Promise<void>;
+  abort(error: Error): void;
 }
 
 /** Noise's ciphers take every nonce once for each key. */
@@ -129,7 +130,11 @@ export function joinSends(connection: SecureConnection): void {
     parts = [];
     if (turn.length === 0 || connection.status !== "open" || connection.writeStatus.startsWith("clos"))
       return;
-    send(turn.length === 1 ? turn[0]! : Buffer.concat(turn.flatMap(partsOf)));
+    try {
+      send(turn.length === 1 ? turn[0]! : Buffer.concat(turn.flatMap(partsOf)));
+    } catch (error) {
+      connection.abort(error as Error); // the transport below is closing already
+    }
   };
   connection.send = (data) => {
     parts.push(data);
