@@ -37,15 +37,14 @@ export class KeptEntries {
     };
   }
 
-  /** From now on. null: nothing is kept. Compacted entries that are not kept any more are to be removed. */
+  /** From now on. null: nothing is kept. Each compacted entry that is still on disk is looked at again. */
   keepFor(keeper: EntryKeeper | null, shards: number): void {
     this.#keeper = keeper;
     for (let shard = 0; shard < shards; shard++) {
       const base = shard * SHARD_SPAN;
       const upTo = this.#compactedIndex(shard);
-      const kept = new Set(keeper?.kept(shard, 0, upTo));
       for (const [id] of readTuples(this.#statements.ids.values(base, base + upTo), integer))
-        if (!kept.has(id - base)) this.#released.push({ shard, index: id - base });
+        this.#released.push({ shard, index: id - base });
     }
   }
 
@@ -84,7 +83,7 @@ export class KeptEntries {
   removeReleased(): void {
     for (const { shard, index } of this.#released.splice(0)) {
       if (index > this.#compactedIndex(shard)) continue; // compaction removes it
-      if (this.#keeper?.kept(shard, index - 1, index).length) continue; // kept again
+      if ((this.#keeper?.kept(shard, index - 1, index) ?? []).length > 0) continue;
       const id = shard * SHARD_SPAN + index;
       this.#statements.remove.run(id - 1, id);
     }

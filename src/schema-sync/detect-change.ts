@@ -128,7 +128,11 @@ export function readAppDbSchema(
   const first = compared(rejected);
   const { application = null, incomplete = [] } = selection;
   const unwritable = mergedReasons(
-    unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
+    unknownElsewhere(
+      objects,
+      { before: remembered.state, lineages: followTables(first.from, first.changes) },
+      selection.withOtherFunctions ?? [],
+    ),
     formattedElsewhere(query, objects, {
       before: remembered.state,
       applications: selection.applicationsElsewhere ?? [],

@@ -111,7 +111,7 @@ export const heldUnder = (
 export const silentIds = (held: readonly HeldTable[]): ReadonlySet<number> =>
   new Set(held.flatMap(({ id, sends }) => (sends ? [] : [id])));
 
-/** The file's table has every column that the replica's has by now. */
+/** The file's table has the name and every column that the replica's has by now. */
 export function hasColumns(
   db: DatabaseSync,
   { shapes }: Pick<Replica, "shapes">,
@@ -119,7 +119,8 @@ export function hasColumns(
 ): boolean {
   const here = new Set(readTable(queryOf(db), name).columns.map((c) => foldName(c.name)));
   const shape = shapes.get(id);
-  return shape === undefined || declaredColumns(shape).every((c) => here.has(foldName(c.name)));
+  if (shape === undefined) return true;
+  return isSameName(shape.name, name) && declaredColumns(shape).every((c) => here.has(foldName(c.name)));
 }
 
 const keyText = (table: Table): string =>
@@ -136,14 +137,15 @@ const keyText = (table: Table): string =>
  */
 export function unknownElsewhere(
   objects: readonly SchemaObject[],
-  before: SchemaState,
+  { before, lineages }: { readonly before: SchemaState; readonly lineages: readonly TableLineage[] },
   nodes: readonly string[],
 ): Map<string, readonly Unwritable[]> {
   const found = new Map<string, readonly Unwritable[]>();
   if (nodes.length === 0) return found;
   for (const { kind, name } of objects) {
     if (kind !== "table") continue;
-    const had = extensionsOf(name, before.objects);
+    const former = lineages.find((l) => isSameName(l.to, name))?.from ?? name;
+    const had = extensionsOf(former, before.objects);
     const called = extensionsOf(name, objects).filter((f) => !had.includes(f));
     if (called.length === 0) continue;
     const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions or does not answer`;

@@ -145,6 +145,27 @@ describe.skipIf(!isRoot || setpriv === null)("without permission (needs root and
     expect(said).toMatch(/app\.db\.marmot should be writable \(the data directory\)/);
   });
 
+  test("a file system that is mounted read-only is named, and no owner is blamed", () => {
+    cluster = new TestCluster(1, 1);
+    const node = cluster.nodes[0]!;
+    const mount = (...options: string[]): boolean =>
+      Bun.spawnSync(["mount", ...options, node.folder], { stderr: "ignore" }).exitCode === 0;
+    if (!mount("-t", "tmpfs", "-o", "size=1m", "tmpfs")) return; // a container may not mount
+    try {
+      node.run(SCHEMA);
+      expect(mount("-o", "remount,ro")).toBe(true);
+      for (const verb of ["doctor", "run"]) {
+        const { code, stdout, stderr } = node.marmot(verb);
+        const said = stdout + stderr; // doctor reports on standard output
+        expect([verb, code, said]).toEqual([verb, 1, expect.stringContaining("is mounted read-only")]);
+        expect(said).toContain("mount it for writing");
+        expect(said).not.toContain("chown");
+      }
+    } finally {
+      Bun.spawnSync(["umount", node.folder]);
+    }
+  });
+
   test("a log and a key of another user are no damaged ones, and nothing is to be removed", async () => {
     const said = await refusedAt(({ folder, db, dataDir }) => {
       chmodSync(folder, 0o777);

@@ -250,5 +250,31 @@ test("a held table that the cluster changes waits alone, and both ways to give i
     [1n, "x", 7n],
     [2n, "own", 7n],
   ]);
+  // The same for a table that is renamed, and a column, under such an index. Here the other hint.
+  a.run("INSERT INTO o VALUES(1, 'old')");
+  await cluster.settle();
+  const c = cluster.nodes[2]!;
+  const third = application(c);
+  third.exec("CREATE INDEX j ON o(twice(v)); INSERT INTO o VALUES(2, 'before')");
+  await until(async () => (await skipped(c)).includes("its index j calls twice"), "n2 holds o back");
+  third.exec("ALTER TABLE o RENAME COLUMN v TO w; INSERT INTO o(id, w) VALUES(3, 'after')");
+  await until(async () => (await c.http("/readyz")).text.includes("rows of o wait"), "n2 says so");
+  third.exec(`BEGIN; ALTER TABLE o RENAME TO p; INSERT INTO p(id, w) VALUES(4, 'last'); INSERT INTO n VALUES(3);
+    CREATE TABLE q(id INTEGER PRIMARY KEY); INSERT INTO q VALUES(1); PRAGMA user_version = 23; COMMIT`);
+  a.run("UPDATE o SET v = 'new' WHERE id = 1");
+  await until(async () => (await c.http("/readyz")).text.includes("rows of p wait"), "n2 says so again");
+  expect((await c.http("/readyz")).text).toContain('drop the index: DROP INDEX "j"');
+  third.exec('DROP INDEX "j"');
+  third.close();
+  await c.ready();
+  await cluster.settle();
+  for (const node of cluster.nodes)
+    expect(node.query("SELECT id, w FROM p ORDER BY id")).toEqual([
+      [1n, "new"],
+      [2n, "before"],
+      [3n, "after"],
+      [4n, "last"],
+    ]);
+  expect([a.query("SELECT id FROM n"), a.query("SELECT id FROM q")]).toEqual([[[1n], [2n], [3n]], [[1n]]]);
   app.close();
 }, 120_000);

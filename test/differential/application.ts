@@ -4,7 +4,8 @@
  */
 import { Database } from "bun:sqlite";
 import type { Case, Step } from "./case.ts";
-import { OWN_FUNCTION } from "./draw-table.ts";
+import { partOf } from "./functions.ts";
+import { NODE_FUNCTION, OWN_FUNCTION } from "./draw-table.ts";
 
 /** Settings of a connection that a step begins with. */
 const DEFAULTS = `
@@ -20,6 +21,7 @@ export function giveFunctions(db: Database): void {
     function(name: string, options: object, run: (value: unknown) => unknown): void;
   };
   functions.function(OWN_FUNCTION, { deterministic: true, useBigIntArguments: true }, (value) => value);
+  functions.function(NODE_FUNCTION, { deterministic: true, useBigIntArguments: true }, partOf);
 }
 
 export class PlainApplication {

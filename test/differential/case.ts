@@ -34,6 +34,8 @@ export interface Case {
   readonly steps: readonly Step[];
   /** Rowids that SQLite picks are the same everywhere: `last_insert_rowid()` is compared, too. */
   readonly rowids: boolean;
+  /** The nodes have the function of the applications. Absent: they do not. */
+  readonly functions?: boolean;
   /** Words to look for in full-text indexes. */
   readonly words: readonly string[];
 }

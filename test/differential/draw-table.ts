@@ -255,6 +255,17 @@ export function drawTable(
     });
     bound([column]);
   }
+  if (
+    candidates.length > 0 &&
+    features.anyOrder !== true &&
+    features.later.chance(features.functionsAnywhere)
+  ) {
+    const { column, constraint, index } = ownFunction(features, names, name, features.later.pick(candidates));
+    if (column !== null) columns.push(column);
+    if (constraint !== null) constraints.push(constraint);
+    if (index !== null) indexes.push(index);
+    bound(candidates);
+  }
   const options = [withoutRowid ? "WITHOUT ROWID" : "", strict ? "STRICT" : ""].filter((o) => o !== "");
   // A row that dangles and that others dangle for: whether SQLite takes it depends on whether the table has triggers at all.
   const mayBeReferredTo = features.enforced || !constraints.some((c) => c.text.startsWith("FOREIGN KEY"));
@@ -291,6 +302,55 @@ export function drawTable(
 
 /** A function that each application of a case has, and no node. It returns its argument. */
 export const OWN_FUNCTION = "app_same";
+
+/** A function that each application of a case has, and some nodes: a small integer for each kind of value. */
+export const NODE_FUNCTION = "app_part";
+
+interface OwnFunction {
+  readonly column: DrawnColumn | null;
+  readonly constraint: Clause | null;
+  readonly index: { readonly name: string; readonly sql: string } | null;
+}
+
+/** A function of the applications, wherever a schema may call one and the nodes can write it. */
+function ownFunction(
+  { later, nodeFunctions }: Features,
+  names: Names,
+  table: string,
+  of: string,
+): OwnFunction {
+  const c = q(of);
+  const call = `${NODE_FUNCTION}(${c})`;
+  const none: OwnFunction = { column: null, constraint: null, index: null };
+  const generated = (how: string): OwnFunction => ({
+    ...none,
+    column: {
+      column: { name: "own_part", text: `AS (${call}) ${how}`, columns: [of] },
+      info: { name: "own_part", kind: "any", notNull: false, generated: true, free: false },
+    },
+  });
+  const index = (unique: string, terms: string, where = ""): OwnFunction => {
+    const name = names.next("i_");
+    return {
+      ...none,
+      index: { name, sql: `CREATE ${unique}INDEX ${q(name)} ON ${q(table)}(${terms})${where}` },
+    };
+  };
+  const anywhere = [
+    () => generated("VIRTUAL"),
+    () => ({ ...none, constraint: { text: `CHECK(${call} IS NOT 99)`, columns: [of] } }),
+  ];
+  if (nodeFunctions)
+    anywhere.push(
+      () => generated("STORED"),
+      () => index("", call),
+      () => index("UNIQUE ", `${call}, ${c}`),
+      () => index("UNIQUE ", call, ` WHERE ${c} IS NOT NULL`),
+      () => index("UNIQUE ", c, ` WHERE ${call} > 1`),
+      () => index("", c, ` WHERE ${call} = 3`),
+    );
+  return later.pick(anywhere)();
+}
 
 /** An index whose expression fails for some values, most with a condition that leaves these values out. */
 function failingIndex(

@@ -11,12 +11,12 @@ import { drawMigration } from "./draw-migration.ts";
 import { Names, SEARCHED } from "./words.ts";
 
 /** What the product has by now. */
-export const OPTIONS: Options = { keyless: true, migrations: true };
+export const OPTIONS: Options = { keyless: true, migrations: true, later: true };
 
 export function draw(seed: number, options: Options = OPTIONS): Draft {
   const random = new Random(seed);
   const encoding = random.pick(["UTF-8", "UTF-8", "UTF-8", "UTF-8", "UTF-16le", "UTF-16be"] as const);
-  const features = drawFeatures(random, options, encoding !== "UTF-8");
+  const features = drawFeatures(random, options, encoding !== "UTF-8", seed);
   const schema = drawSchema(random.fork(), features);
   const alone = random.chance(0.2);
   const writer = alone ? 0 : -1;
@@ -26,7 +26,13 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
   const rowids = features.migrations === 0 && schema.tables.every((t) => t.ordered);
   const count = random.between(6, 22);
   for (let i = 0; i < count; i++)
-    steps.push(drawStep(random.fork(), features, schema, { writer, waits: waits || i === 0, alone }));
+    steps.push(
+      ...withNullKey(
+        drawStep(random.fork(), features, schema, { writer, waits: waits || i === 0, alone }),
+        features,
+        schema,
+      ),
+    );
   return {
     seed,
     encoding,
@@ -41,8 +47,39 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
     steps,
     // VACUUM gives rows without a declared key other rowids in a plain file, and leaves them alone in a replicated one.
     rowids: rowids && (schema.tables.every((t) => t.key.length > 0) || !steps.some(vacuums)),
+    functions: features.nodeFunctions && features.functionsAnywhere > 0,
     words: schema.searches.length > 0 ? SEARCHED : [],
   };
+}
+
+/** Somewhere before the end of the step's transaction, or before and after it, a row has NULL in its key. */
+function withNullKey(step: DraftStep, { nullKeys, later }: Features, { tables }: Schema): DraftStep[] {
+  const nullable = tables.filter((t) => t.nullableKey && !t.searched);
+  const end = step.statements.findLastIndex((s) => s.kind === "sql" && s.text === "COMMIT");
+  if (!later.chance(nullKeys) || nullable.length === 0 || step.node === "all" || end < 0) return [step];
+  const table = later.pick(nullable);
+  const key = later.pick(table.key);
+  const isNull = table.key.map((k) => `${q(k)} IS NULL`).join(" OR ");
+  const put = sql(
+    `UPDATE ${q(table.name)} SET ${q(key)} = NULL WHERE ${q(key)} = (SELECT max(${q(key)}) FROM ${q(table.name)})`,
+  );
+  const take = sql(`DELETE FROM ${q(table.name)} WHERE ${isNull}`);
+  const at = later.between(
+    step.statements.findIndex((s) => s.kind === "sql" && s.text.startsWith("BEGIN")) + 1,
+    end,
+  );
+  const before = step.statements.slice(0, at);
+  const after = step.statements.slice(at);
+  if (later.chance(0.6)) {
+    const last = after.findLastIndex((s) => s.kind === "sql" && s.text === "COMMIT");
+    return [{ ...step, statements: [...before, put, ...after.toSpliced(last, 0, take)] }];
+  }
+  // The table waits from one transaction to the next.
+  const settings = step.statements.filter((s) => s.kind === "sql" && s.text.startsWith("PRAGMA"));
+  return [
+    { ...step, statements: [...before, put, ...after] },
+    { node: step.node, settled: false, statements: [...settings, take] },
+  ];
 }
 
 const vacuums = ({ statements }: DraftStep): boolean =>
@@ -126,7 +163,7 @@ function drawStep(
   say(`PRAGMA recursive_triggers = ${recursive ? "ON" : "OFF"}`);
   say(`PRAGMA foreign_keys = ${features.enforced || random.chance(0.5) ? "ON" : "OFF"}`);
   // Untrusted, a schema may not call functions of the application.
-  const mayDistrust = random.chance(0.15) && features.ownFunctions === 0;
+  const mayDistrust = random.chance(0.15) && features.ownFunctions === 0 && features.functionsAnywhere === 0;
   if (mayDistrust) say(`PRAGMA trusted_schema = ${random.pick(["ON", "OFF"])}`);
   if (random.chance(0.08)) say(`PRAGMA ignore_check_constraints = ${random.pick(["ON", "OFF", "OFF"])}`);
   if (random.chance(0.1)) {

@@ -1,5 +1,5 @@
 /** What a case has, and how much of it. Not everything in every case: some things only show when others do not hide them. */
-import type { Random } from "../../src/base/random.ts";
+import { Random } from "../../src/base/random.ts";
 
 /** Parts that the product may not have: a switch each. */
 export interface Options {
@@ -7,7 +7,11 @@ export interface Options {
   readonly keyless: boolean;
   /** Schema changes while the cluster runs. */
   readonly migrations: boolean;
+  /** Functions of the applications outside of CHECKs, and NULL in keys for a moment. */
+  readonly later?: boolean;
 }
+
+const LATER = 1_000_003;
 
 /** Chances. */
 export interface Features {
@@ -29,6 +33,14 @@ export interface Features {
   readonly failing: number;
   /** Of CHECKs with a function that only the application has. */
   readonly ownFunctions: number;
+  /** The nodes have the function of the applications; see `NODE_FUNCTION`. */
+  readonly nodeFunctions: boolean;
+  /** Of functions of the applications in indexes and generated columns, as far as the nodes can write these. */
+  readonly functionsAnywhere: number;
+  /** Of transactions that put NULL into a key for a moment. */
+  readonly nullKeys: number;
+  /** Draws what came later, so that older draws of a seed stay as they were. */
+  readonly later: Random;
   readonly defaults: number;
   readonly triggers: number;
   readonly views: number;
@@ -48,7 +60,9 @@ export interface Features {
   readonly anyOrder?: boolean;
 }
 
-export function drawFeatures(random: Random, options: Options, wideText: boolean): Features {
+export function drawFeatures(random: Random, options: Options, wideText: boolean, seed = 0): Features {
+  const later = new Random(seed + LATER);
+  const isLater = options.later === true;
   const some = (chance: number, amount: number): number => (random.chance(chance) ? amount : 0);
   const bloblessly = wideText && random.chance(0.6);
   const functions = (chance: number, amount: number): number =>
@@ -78,5 +92,9 @@ export function drawFeatures(random: Random, options: Options, wideText: boolean
     migrations: some(options.migrations ? 0.25 : 0, 0.25),
     failing: functions(0.35, 0.5),
     ownFunctions: functions(0.25, 0.6),
+    later,
+    nodeFunctions: later.chance(0.6) && isLater,
+    functionsAnywhere: later.chance(0.3) && isLater ? 0.6 : 0,
+    nullKeys: later.chance(0.5) && isLater ? 0.4 : 0,
   };
 }

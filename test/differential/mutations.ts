@@ -138,4 +138,18 @@ export const MUTATIONS: readonly Mutation[] = [
     "const conditions = where === null ? [] : [`(${where})`, `(SELECT (${where}) FROM ${twin})`];",
     "const conditions: string[] = [];",
   ),
+  one(
+    "NULL in a key for a moment holds its table back",
+    200,
+    "rows/change-log-reader.ts",
+    "if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();",
+    "if (!isChecked) throw new RowWithoutKey();",
+  ),
+  one(
+    "a whole number of a function of the applications is a REAL",
+    100,
+    "sqlite/functions/extensions.ts",
+    "return Number.isSafeInteger(value) && !Object.is(value, -0) ? BigInt(value) : value;",
+    "return Number.isSafeInteger(value) ? value : -value;",
+  ),
 ];

@@ -1,5 +1,7 @@
 /** A case on a plain SQLite file: the answers of all statements, and the contents after each step. */
+import type { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
+import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 import { scratch } from "../simulation/template.ts";
 import { refusalOf } from "./verdict.ts";
 import { makeFile, PlainApplication } from "./application.ts";
@@ -28,10 +30,12 @@ export function expectedOf(it: Case): Expected {
     try {
       const first = contentOf(application.db);
       const contents: Content[] = [];
-      const answers = it.steps.map((step) => {
+      const answers = it.steps.map((step, number) => {
         const answer = application.run(step);
         contents.push(contentOf(application.db));
         if (migrates(step)) refused ??= refusalOf(file);
+        // A trigger kept the row: its table would wait until someone gives it a key.
+        if (it.steps[number + 1]?.settled !== false) refused ??= nullKeyOf(application.db);
         return answer;
       });
       const searches = searchesOf(application.db, it.words);
@@ -42,6 +46,22 @@ export function expectedOf(it: Case): Expected {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** A table with a row that has NULL in its declared key, in a sentence; null: there is none. */
+function nullKeyOf(db: Database): string | null {
+  const names = db
+    .query("SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'")
+    .values();
+  for (const [name] of names) {
+    const table = String(name);
+    const key = db.query("SELECT name FROM pragma_table_info(?) WHERE pk > 0").values(table).flat();
+    if (key.length === 0) continue;
+    const where = key.map((k) => `${quoteIdentifier(String(k))} IS NULL`).join(" OR ");
+    if (db.query(`SELECT 1 FROM main.${quoteIdentifier(table)} WHERE ${where} LIMIT 1`).values().length > 0)
+      return `${table}: a row has NULL in its key`;
+  }
+  return null;
 }
 
 /** Answers that differ, in words. */

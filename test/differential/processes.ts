@@ -4,6 +4,7 @@ import { TestCluster, until } from "../cluster/lab.ts";
 import { makeFile, PlainApplication } from "./application.ts";
 import { type Case, NODES, nodesOf } from "./case.ts";
 import { type Content, contentOf, differences, wrongSearches } from "./content.ts";
+import { functionsOption, withFunctions } from "./functions.ts";
 import { expectedOf, wrongAnswers } from "./plain.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -12,7 +13,9 @@ const BUSY_MS = 20_000;
 
 export async function runReal(given: Case): Promise<Verdict> {
   const it = immediate(given);
-  const expected = expectedOf(it);
+  const hasFunctions = it.functions === true;
+  // Whether the nodes take the file depends on it.
+  const expected = await withFunctions(hasFunctions, () => Promise.resolve(expectedOf(it)));
   if (expected.refused !== null) return { problems: [], refused: expected.refused };
   const { settings } = it;
   const cluster = new TestCluster(NODES, settings.shards);
@@ -22,13 +25,15 @@ export async function runReal(given: Case): Promise<Verdict> {
   try {
     const [first, ...others] = cluster.nodes;
     makeFile(first!.db, it);
+    const functions = hasFunctions ? functionsOption(cluster.folder) : [];
     const shards = settings.shards > 1 ? ["--transactions", settings.transactions] : [];
     await first!.start([
       ...["--merge", settings.merge, "--foreign-keys", settings.foreignKeys],
       ...["--id-block", String(settings.idBlock), ...shards],
+      ...functions,
     ]);
     await first!.ready();
-    await Promise.all(others.map((node) => node.start().then(() => node.ready())));
+    await Promise.all(others.map((node) => node.start(functions).then(() => node.ready())));
     await cluster.voters();
     for (const node of cluster.nodes) applications.push(new PlainApplication(node.db, it, BUSY_MS));
     /** Waits until a node shows the expected contents; reports the differences when the time is over. */

@@ -12,6 +12,7 @@ import { World } from "../simulation/world.ts";
 import { makeFile, PlainApplication } from "./application.ts";
 import { type Case, migrates, NODES, nodesOf } from "./case.ts";
 import { type Content, contentOf, differences, schemaOf, wrongSearches } from "./content.ts";
+import { withFunctions } from "./functions.ts";
 import { type Expected, expectedOf, wrongAnswers } from "./plain.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -21,7 +22,10 @@ const IDLE_STEPS = 10_000;
 /** Events between two looks at whether all is at rest: a look costs more than an event. */
 const LOOK_EVERY = 4;
 
-export async function runSimulated(it: Case): Promise<Verdict> {
+export const runSimulated = (it: Case): Promise<Verdict> =>
+  withFunctions(it.functions === true, () => simulate(it));
+
+async function simulate(it: Case): Promise<Verdict> {
   const cluster = new SimulatedCluster(it);
   try {
     return await cluster.run();

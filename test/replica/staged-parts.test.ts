@@ -115,6 +115,18 @@ describe("parts of a changeset", () => {
     );
   });
 
+  test("of small rows are stored earlier", () => {
+    const replica = open();
+    replica.give(0, opening(1));
+    const writes = (from: number): Write[] =>
+      Array.from({ length: 3000 }, (_, i) => ({ k: from + i, v: "x".repeat(1000) }));
+    for (let i = 1; i <= 3; i++) replica.give(0, part(1 + i, i, 4, writes(i * 3000)));
+    expect(replica.replica.positions()).toEqual([4]);
+    expect(readPositions(replica.db)).toEqual([4]);
+    replica.give(0, part(5, 4, 4, [{ k: 1, v: "last" }]));
+    expect(values(replica.replica).length).toBe(9001);
+  });
+
   test("are dropped with the incarnation that sent them", () => {
     const replica = open();
     replica.give(0, opening(1));

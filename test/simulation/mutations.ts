@@ -1248,11 +1248,11 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "entries that the history refers to are counted as compacted ones at the next start, and removed",
+      "the log removes the entries that the history refers to at the next start",
       0,
       "log-store/kept-entries.ts",
-      "if (!kept.has(id - base)) this.#released",
-      "this.#released",
+      "      if ((this.#keeper?.kept(shard, index - 1, index) ?? []).length > 0) continue;\n",
+      "",
     ),
     test: "test/replica/history/shared-values.test.ts",
   },

@@ -25,7 +25,14 @@ export function sqliteCode(error: unknown): number | null {
 }
 
 const PERMISSION_HINT = (path: string): string =>
-  `give the user that runs marmot write permission there, for example: chown -R USER ${path}`;
+  `give the user that runs marmot write permission there, for example: chown -R USER ${shellWord(path)}`;
+
+const READ_ONLY = "its file system is mounted read-only";
+const READ_ONLY_HINT =
+  "mount it for writing, for example: mount -o remount,rw MOUNT-POINT; or move the files to another file system";
+
+const hintFor = (denied: string, path: string): string =>
+  denied === READ_ONLY ? READ_ONLY_HINT : PERMISSION_HINT(path);
 
 /** Folders and files that this process must be able to write, and cannot. */
 export function accessProblems(db: string, dataDir: string): FileProblem[] {
@@ -35,7 +42,7 @@ export function accessProblems(db: string, dataDir: string): FileProblem[] {
     if (denied !== null)
       problems.push({
         message: `${path} should be writable (${why}), but ${denied}`,
-        hint: PERMISSION_HINT(path),
+        hint: hintFor(denied, path),
       });
   };
   if (existsSync(db) && statSync(db).isFile()) {
@@ -48,20 +55,14 @@ export function accessProblems(db: string, dataDir: string): FileProblem[] {
   const parent = dirname(resolve(dataDir));
   if (existsSync(dataDir)) {
     need(dataDir, "the data directory");
-    problems.push(...unusableFiles(dataDir));
+    if (deniedBy(dataDir) === null) problems.push(...unusableFiles(dataDir));
   } else if (parent !== folder && existsSync(parent)) need(parent, "the data directory is made there");
   return problems;
 }
 
-/** Databases and keys of the node. A file that cannot be opened is no damaged one. */
+/** Databases and keys of the node, in a folder that can be read. A file that cannot be opened is no damaged one. */
 function unusableFiles(dataDir: string): FileProblem[] {
-  let names: string[];
-  try {
-    names = readdirSync(dataDir);
-  } catch {
-    return []; // told of the folder
-  }
-  return names.flatMap((name): FileProblem[] => {
+  return readdirSync(dataDir).flatMap((name): FileProblem[] => {
     const isKey = name.endsWith(".key");
     if (!isKey && !/\.db(-wal|-shm)?$/.test(name)) return [];
     const path = join(dataDir, name);
@@ -72,7 +73,7 @@ function unusableFiles(dataDir: string): FileProblem[] {
       : [
           {
             message: `${path} should be ${should} (a file of the node), but ${denied}`,
-            hint: PERMISSION_HINT(path),
+            hint: hintFor(denied, path),
           },
         ];
   });
@@ -86,7 +87,7 @@ function deniedBy(path: string, use: "read" | "write" = "write"): string | null 
     return null;
   } catch (error) {
     const { code } = error as { code?: string };
-    if (code === "EROFS") return "its file system is mounted read-only";
+    if (code === "EROFS") return READ_ONLY;
     return DENIED.includes(code ?? "") ? `this user has no permission to ${use} it` : errorMessage(error);
   }
 }
@@ -96,6 +97,7 @@ export function fileError(error: unknown, used: string): UserError | null {
   if (error instanceof UserError || !(error instanceof Error) || isDiskFull(error)) return null;
   const { code, path = used } = error as { code?: string; path?: string };
   const of = (message: string, hint: string): UserError => new UserError(message, hint, { cause: error });
+  if (code === "EROFS") return of(`${path} cannot be written: ${READ_ONLY}`, READ_ONLY_HINT);
   if (DENIED.includes(code ?? ""))
     return of(`${path} cannot be read or written: permission denied (${code})`, PERMISSION_HINT(path));
   if (isBusy(error))
@@ -108,6 +110,8 @@ export function fileError(error: unknown, used: string): UserError | null {
     case SQLITE.readonly:
     case SQLITE.cantopen:
     case SQLITE.auth:
+      if ([path, dirname(path)].some((one) => existsSync(one) && deniedBy(one) === READ_ONLY))
+        return of(`${path} cannot be written: ${READ_ONLY} (${error.message})`, READ_ONLY_HINT);
       return of(
         `${path} cannot be written: this user lacks permission for it or for its folder, or the file system is read-only (${error.message})`,
         PERMISSION_HINT(dirname(path)),

@@ -12,11 +12,16 @@ import { blob, readTuple } from "../../sqlite/typed-rows.ts";
 /** Bytes of parts stored between two yields. */
 const SLICE_BYTES = 1 << 20;
 
+/** Parts of small rows, which come by the million, count as more than their bytes. */
+const SMALL_ROW_BYTES = 4096;
+const SMALL_ROW_WEIGHT = 4;
+
 interface Part {
   readonly shard: number;
   readonly index: number;
   readonly place: Pick<BatchHead, "origin" | "incarnation" | "csn" | "part">;
   readonly data: Uint8Array;
+  readonly cost: number;
 }
 
 /** A part of a changeset. */
@@ -49,8 +54,17 @@ export class StagedParts {
     return this.#unstoredBytes;
   }
 
-  add(shard: number, { origin, incarnation, csn, part }: BatchHead, { index, data }: Entry): void {
-    this.#unstored.push({ shard, index, place: { origin, incarnation, csn, part }, data });
+  /** The same, with more for small rows. */
+  get unstoredCost(): number {
+    return this.#unstored.reduce((sum, { cost }) => sum + cost, 0);
+  }
+
+  add(shard: number, head: BatchHead, { index, data }: Entry): void {
+    const { origin, incarnation, csn, part } = head;
+    const rows = head.packedTables.reduce((sum, table) => sum + table.rows, 0);
+    const weight = rows * SMALL_ROW_BYTES > data.length ? SMALL_ROW_WEIGHT : 1;
+    const place = { origin, incarnation, csn, part };
+    this.#unstored.push({ shard, index, place, data, cost: weight * data.length });
     this.#unstoredBytes += data.length;
   }
 

@@ -36,13 +36,12 @@ export class DrainTask {
     return new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages });
   }
 
-  #noneHeld(previous?: HeldTables): HeldTables {
+  #noneHeld(previous?: HeldTables, { cursors, holdBack }: AppDbSession = this.#session): HeldTables {
     const { shards, transactions } = this.#components.replica.settings;
-    const { cursors } = this.#session;
     return new HeldTables({
       whole: shards === 1 || transactions === "whole",
       drained: (table) => cursors.drained(table),
-      silent: new Set(this.#silent.keys()),
+      silent: new Set(holdBack.silent.keys()),
       ...(previous === undefined ? {} : { previous }),
     });
   }
@@ -50,6 +49,12 @@ export class DrainTask {
   /** Tables whose rows wait until a row without a key, or the table, is fixed. */
   get held(): HeldTables {
     return this.#held;
+  }
+
+  /** The same for a session beside the present one, which may hold back more tables. */
+  heldIn(session: AppDbSession): HeldTables {
+    const silent = [...session.holdBack.silent.keys()];
+    return silent.every((id) => this.#held.held.has(id)) ? this.#held : this.#noneHeld(this.#held, session);
   }
 
   /** A read transaction of a drain is open. */

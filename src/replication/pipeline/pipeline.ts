@@ -75,7 +75,7 @@ export class Pipeline {
         use: (session) => this.#use(session),
         shown: () => this.#reflect.done(),
         mayWrite: (position) => this.#mayWrite(position),
-        held: () => this.#drain.held,
+        held: (session) => this.#drain.heldIn(session),
       },
     });
     replica.holdBack(heldRows(this.#session));

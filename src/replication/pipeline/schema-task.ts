@@ -24,8 +24,8 @@ export interface SchemaTaskOwner {
   shown(): void;
   /** The file may show the replica at the position. */
   mayWrite(position: PositionVector): boolean;
-  /** Tables whose rows wait. */
-  held(): HeldTables;
+  /** Tables whose rows wait in this session. */
+  held(session: AppDbSession): HeldTables;
 }
 
 export class SchemaTask {
@@ -189,7 +189,7 @@ export class SchemaTask {
     const drain = new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages: replica });
     reader.begin();
     if (reader.schemaMoved()) return false;
-    const held = this.#owner.held();
+    const held = this.#owner.held(session);
     // The WAL is not asked: tables that were written since the last drain count as written together.
     const unknown = (): null => null;
     const isHeld = (w: Watermark): boolean =>
