@@ -274,3 +274,41 @@ test.skipIf(!hasMoto)(
   },
   120_000,
 );
+
+test("a webhook whose consumer was away for longer than the history gets the rest from the archive", async () => {
+  const taken: number[] = [];
+  let isOpen = false;
+  const consumer = Bun.serve({
+    port: 0,
+    async fetch(request) {
+      if (!isOpen) return new Response("", { status: 503 });
+      const { changes = [] } = (await request.json()) as { changes?: { key: { id: number } }[] };
+      taken.push(...changes.map(({ key }) => key.id));
+      return new Response("taken");
+    },
+  });
+  const place = join(tmpdir(), `marmot-past-hook-${process.pid}`);
+  const cluster = await TestCluster.start({
+    ...{ shards: 1, count: 1, quiet: true, schema: SCHEMA },
+    options: [
+      ...["--archive", place, "--archive-interval", "100ms", "--history", "1MB"],
+      ...["--feed-to", `http://127.0.0.1:${consumer.port}/changes`],
+    ],
+  });
+  try {
+    const [node] = cluster.nodes as [TestNode];
+    await until(async () => ((await node.status()).feed?.position ?? "") !== "", "the feed begins");
+    for (let i = 0; i < 8; i++) {
+      fill(node, 5 * i, 5);
+      expect(await node.wait()).toBe(true);
+    }
+    await shipped(node);
+    isOpen = true;
+    await until(() => taken.length >= 40 || `${taken.length} rows`, "all rows are taken");
+    expect([...new Set(taken)]).toEqual(Array.from({ length: 40 }, (_, i) => i));
+  } finally {
+    await cluster.stop();
+    await consumer.stop(true);
+    rmSync(place, { recursive: true, force: true });
+  }
+}, 120_000);
