@@ -117,6 +117,8 @@ class Asking {
       onControl: (by: PeerId, control: Control) => {
         if (control.kind === "refused") this.#refused(by, control.reason);
         if (control.kind === "meet") this.#meeting?.heard(by, control, this.#components.clock.now());
+        // A member that begins an epoch tells its new life to nodes that are connected.
+        if (control.kind === "life") this.#components.router.introduce(by, control);
         if (control.kind !== "joined") return;
         this.#admission ??= {
           ...{ member: control.member, clusterId: control.clusterId, by },
