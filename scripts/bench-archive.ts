@@ -2,18 +2,18 @@
  * The cost of keeping the past, as ratios within one run: recording the history, a backup against a copy of the file, a restore, and the
  * change feed; shipping to an archive, and moments restored from it. Needs dist/marmot.
  *
- *   bun scripts/bench-archive.ts [--only history,archive,backup,feed,readers] [--rows N] [--seconds T] [--docs]
+ *   bun scripts/bench-archive.ts [--only history,archive,moments,backup,feed,readers] [--rows N] [--seconds T] [--docs]
  *
  * --docs: writes the measured lines into the table of docs/benchmarks.md.
  */
 import { Database } from "bun:sqlite";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { marmot, TestCluster, type TestNode } from "../test/cluster/lab.ts";
+import { TestCluster, type TestNode } from "../test/cluster/lab.ts";
 import { parseScriptArgs } from "./lib/usage.ts";
 
 const { values } = parseScriptArgs(import.meta.path, {
-  only: { type: "string", default: "history,archive,backup,feed,readers" },
+  only: { type: "string", default: "history,archive,moments,backup,feed,readers" },
   rows: { type: "string", default: "100000" },
   seconds: { type: "string", default: "10" },
   docs: { type: "boolean", default: false },
@@ -25,6 +25,9 @@ const seconds = Number(values.seconds);
 const SCHEMA = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL, n INT, body TEXT)";
 const BODY = "x".repeat(100);
 const PERCENT = 100;
+const BINARY = join(import.meta.dir, "../dist/marmot");
+/** Rows written behind a snapshot. */
+const MOST_ENTRIES = 200_000;
 
 const measured: [name: string, value: string][] = [];
 
@@ -49,6 +52,11 @@ function writeDocs(): void {
     `${before}<!-- bench-archive -->\n\n${["| Measure | Value |", "| --- | --- |", ...lines].join("\n")}\n\n<!-- /bench-archive -->${after}`,
   );
 }
+
+/** The schema with rows, which the first node takes over when it forms the cluster. */
+const schemaWith = (count: number): string =>
+  `${SCHEMA}; INSERT INTO item WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < ${count})
+   SELECT n, 'name ' || n, n, '${BODY}' FROM i`;
 
 function fill(node: TestNode, from: number, count: number, at: number): void {
   const db = node.open();
@@ -121,44 +129,59 @@ async function idle(archive: boolean): Promise<number> {
   }
 }
 
+async function shippedBy(node: TestNode): Promise<void> {
+  for (;;) {
+    const { archive: at } = await node.status();
+    if (at !== null && at.position !== null && at.behindEntries === 0) return;
+    await Bun.sleep(50);
+  }
+}
+
 async function benchRestore(): Promise<void> {
+  const cluster = await TestCluster.start({ shards: 1, schema: schemaWith(rows), count: 1, quiet: true });
+  try {
+    const [node] = cluster.nodes as [TestNode];
+    const archive = join(cluster.folder, "archive");
+    const restore = (name: string): ReturnType<typeof timed> =>
+      timed(BINARY, "restore", archive, "--db", join(cluster.folder, `${name}.db`));
+    await node.kill("SIGTERM");
+    await node.startAlone(["--archive", archive]);
+    await node.ready();
+    await shippedBy(node);
+    const first = restore("snapshot");
+    const { size } = statSync(join(cluster.folder, "snapshot.db"));
+    report(
+      "a moment right after a snapshot",
+      `${shownRate(size, first)}, ${(first.s / (size / 1e9)).toFixed(1)} s a GB`,
+    );
+  } finally {
+    await cluster.stop();
+  }
+}
+
+/** Of a small archive, so that the snapshot hardly counts: the newest state against the first one. */
+async function benchEntries(): Promise<void> {
   const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1, quiet: true });
   try {
     const [node] = cluster.nodes as [TestNode];
     const archive = join(cluster.folder, "archive");
-    const restore = (name: string): { s: number; entries: number } => {
-      const target = join(cluster.folder, `${name}.db`);
-      const start = performance.now();
-      const { code, stdout, stderr } = marmot(["restore", archive, "--db", target, "--json"]);
-      if (code !== 0) throw new Error(stderr);
-      return { s: (performance.now() - start) / 1000, ...(JSON.parse(stdout) as { entries: number }) };
-    };
-    const shipped = async (): Promise<void> => {
-      for (;;) {
-        const { archive: at } = await node.status();
-        if (at !== null && at.position !== null && at.behindEntries === 0) return;
-        await Bun.sleep(50);
-      }
-    };
-    fill(node, 1, rows, 1000);
-    await node.wait({ timeout: "300s" });
     await node.kill("SIGTERM");
     await node.startAlone(["--archive", archive]);
     await node.ready();
-    await shipped();
-    const [first] = [restore("snapshot")];
-    const size = statSync(join(cluster.folder, "snapshot.db")).size;
-    report(
-      "a moment right after a snapshot",
-      `${(size / first.s / 1e6).toFixed(0)} MB/s, ${(first.s / (size / 1e9)).toFixed(1)} s a GB`,
-    );
-    fill(node, 1 + rows, rows, 1000);
+    await shippedBy(node);
+    const { position } = (await node.status()).archive!;
+    const count = Math.min(rows, MOST_ENTRIES);
+    fill(node, 1, count, 1000);
     await node.wait({ timeout: "300s" });
-    await shipped();
-    const second = restore("entries");
+    await shippedBy(node);
+    const restore = (name: string, ...at: string[]): ReturnType<typeof timed> =>
+      timed(BINARY, "restore", archive, ...at, "--db", join(cluster.folder, `${name}.db`));
+    const first = restore("first", "--position", position!);
+    const all = restore("all");
+    const [s, cpuMs] = [all.s - first.s, all.cpuMs - first.cpuMs];
     report(
-      "  and the entries behind it",
-      `${(rows / Math.max(0.001, second.s - first.s)).toFixed(0)} rows/s`,
+      "entries behind a snapshot, in transactions of 1,000 rows",
+      `${(count / Math.max(0.001, s)).toFixed(0)} rows/s, ${((1000 * cpuMs) / count).toFixed(0)} µs of CPU a row`,
     );
   } finally {
     await cluster.stop();
@@ -178,7 +201,6 @@ async function benchArchive(): Promise<void> {
   const [without, shipping] = [await idle(false), await idle(true)];
   report("idle node, share of a core, without an archive", `${(without * PERCENT).toFixed(2)} %`);
   report("  with an archive", `${(shipping * PERCENT).toFixed(2)} %`);
-  await benchRestore();
 }
 
 /** Runs a command to its end. Waiting for other work of the machine costs no CPU. */
@@ -193,26 +215,24 @@ function timed(...cmd: string[]): { readonly s: number; readonly cpuMs: number }
   };
 }
 
+const shownRate = (size: number, { s, cpuMs }: ReturnType<typeof timed>): string =>
+  `${(size / s / 1e6).toFixed(0)} MB/s, ${(cpuMs / (size / 1e6)).toFixed(1)} ms of CPU a megabyte`;
+
 async function benchBackup(): Promise<void> {
-  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1, quiet: true });
+  const cluster = await TestCluster.start({ shards: 1, schema: schemaWith(rows), count: 1, quiet: true });
   try {
-    const [node] = cluster.nodes as [TestNode];
-    fill(node, 1, rows, 10_000);
-    await node.wait({ timeout: "300s" });
     const copy = join(cluster.folder, "copy.db");
-    const binary = join(import.meta.dir, "../dist/marmot");
-    const backup = timed(binary, "backup", copy, "--db", node.db);
+    const backup = timed(BINARY, "backup", copy, "--db", cluster.nodes[0]!.db);
     const { size } = statSync(copy);
     const plain = timed("sh", "-c", `cp ${copy} ${copy}.cp && sync ${copy}.cp`);
-    const restore = timed(binary, "restore", copy, "--db", join(cluster.folder, "restored.db"));
-    const shown = ({ s, cpuMs }: typeof backup): string =>
-      `${(size / s / 1e6).toFixed(0)} MB/s, ${(cpuMs / (size / 1e6)).toFixed(1)} ms of CPU a megabyte`;
-    report("a plain copy with a sync", shown(plain));
+    const restore = timed(BINARY, "restore", copy, "--db", join(cluster.folder, "restored.db"));
+    report("size of the file", `${(size / 1e6).toFixed(0)} MB`);
+    report("a plain copy with a sync", shownRate(size, plain));
     report(
       "backup, with integrity_check and SHA-256",
-      `${shown(backup)} (${(plain.s / backup.s).toFixed(2)} of the copy's rate)`,
+      `${shownRate(size, backup)} (${(plain.s / backup.s).toFixed(2)} of the copy's rate)`,
     );
-    report("restore into a new file, with both checks", shown(restore));
+    report("restore into a new file, with both checks", shownRate(size, restore));
   } finally {
     await cluster.stop();
   }
@@ -307,6 +327,10 @@ async function benchReaders(): Promise<void> {
 
 if (parts.includes("history")) await benchHistory();
 if (parts.includes("archive")) await benchArchive();
+if (parts.includes("moments")) {
+  await benchRestore();
+  await benchEntries();
+}
 if (parts.includes("backup")) await benchBackup();
 if (parts.includes("feed")) await benchFeed();
 if (parts.includes("readers")) await benchReaders();

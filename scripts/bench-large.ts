@@ -4,7 +4,7 @@
  *
  *   bun scripts/bench-large.ts [--binaries dist/marmot,OTHER] [--rounds 3] [--only blobs,transaction,row,updates] [--files]
  *
- * --files: a round more of each under strace, which counts bytes by file and calls.
+ * --files: a round more of each under strace, which counts bytes and calls by file; with --rounds 0 that one alone.
  */
 import { Database } from "bun:sqlite";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
@@ -188,6 +188,22 @@ async function clusterOf(binary: string): Promise<{ cluster: TestCluster; bench:
   return { cluster, bench };
 }
 
+function show(binaries: readonly string[], results: ReadonlyMap<string, Result[]>): void {
+  console.log(
+    `load of the machine ${round(loadavg()[0]!)}; medians of ${values.rounds}; CPU and bytes of all three nodes`,
+  );
+  for (const key of values.only.split(",")) {
+    console.log(LOADS[key]!.name);
+    for (const binary of binaries) {
+      const list = results.get(`${key} ${binary}`)!;
+      const of = (field: keyof Result): number => round(median(list.map((r) => r[field])), 1);
+      console.log(
+        `  ${binary}: ${of("mbPerS")} MB/s, ${of("cpuMsAMb")} ms of CPU a MB, written ${of("written")} ×, read ${of("read")} ×, at most ${of("rssMb")} MB`,
+      );
+    }
+  }
+}
+
 async function main(): Promise<void> {
   const binaries = values.binaries.split(",").map((path) => resolve(path));
   for (const binary of binaries) if (!existsSync(binary)) throw new Error(`${binary} does not exist`);
@@ -206,19 +222,7 @@ async function main(): Promise<void> {
         await cluster.stop();
       }
     }
-  console.log(
-    `load of the machine ${round(loadavg()[0]!)}; medians of ${values.rounds}; CPU and bytes of all three nodes`,
-  );
-  for (const key of values.only.split(",")) {
-    console.log(LOADS[key]!.name);
-    for (const binary of binaries) {
-      const list = results.get(`${key} ${binary}`)!;
-      const of = (field: keyof Result): number => round(median(list.map((r) => r[field])), 1);
-      console.log(
-        `  ${binary}: ${of("mbPerS")} MB/s, ${of("cpuMsAMb")} ms of CPU a MB, written ${of("written")} ×, read ${of("read")} ×, at most ${of("rssMb")} MB`,
-      );
-    }
-  }
+  if (results.size > 0) show(binaries, results);
   if (!values.files) return;
   for (const binary of binaries) {
     console.log(`bytes by file: ${binary}`);

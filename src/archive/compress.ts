@@ -15,3 +15,7 @@ export async function decompress(bytes: Uint8Array): Promise<Uint8Array> {
   const packed = bytes as Uint8Array<ArrayBuffer>;
   return packed.length <= AT_ONCE_BYTES ? Bun.zstdDecompressSync(packed) : Bun.zstdDecompress(packed);
 }
+
+/** For pieces of a copy, which are large and follow each other: another thread does the work. */
+export const decompressBeside = (bytes: Uint8Array): Promise<Uint8Array> =>
+  Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);

@@ -4,14 +4,16 @@
  *     piece: 1 byte (1: the last one), length (4 bytes), the piece
  */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { open } from "node:fs/promises";
-import { compress, decompress } from "./compress.ts";
+import { type FileHandle, open } from "node:fs/promises";
+import { compress, decompressBeside } from "./compress.ts";
 import { damagedLink } from "./chain-link.ts";
 import type { Seal } from "./seal.ts";
 
 const PIECE = 1 << 20;
 const HEAD = 5;
 const LEVEL = 1;
+/** Pieces that are decompressed at the same time. */
+const AHEAD = 4;
 /** A compressed and encrypted piece is not longer. */
 const LONGEST = PIECE + (PIECE >> 4) + 1024;
 
@@ -74,10 +76,9 @@ export async function decodeCopy(
   target: string,
   { name, seal, place, most }: DecodeOptions,
 ): Promise<CopyFacts> {
-  const hasher = new Bun.CryptoHasher("sha256");
   const damaged = (): Error => damagedLink(`${name} of the archive ${place} was changed or is incomplete`);
-  const out = await open(target, "wx", 0o600);
-  let [bytes, number, done] = [0, 0, false];
+  const out = new CopyWriter(await open(target, "wx", 0o600), most, damaged);
+  let [number, done] = [0, false];
   let rest: Uint8Array = new Uint8Array(0);
   try {
     for await (const chunk of stream) {
@@ -89,24 +90,65 @@ export async function decodeCopy(
         done = rest[0] === 1;
         const opened = seal.open(rest.subarray(HEAD, HEAD + length), nameOf(name, number++, done));
         if (opened === null) throw damaged();
-        const plain = await plainOf(opened, damaged);
-        hasher.update(plain);
-        bytes += plain.length;
-        if (bytes > most) throw damaged();
-        await out.writeFile(plain);
+        await out.add(plainOf(opened, damaged));
         rest = rest.subarray(HEAD + length);
       }
     }
     if (!done || rest.length > 0) throw damaged();
+    return await out.finish();
   } finally {
     await out.close();
   }
-  return { bytes, sha256: hasher.digest("hex") };
+}
+
+/** Pieces that are decompressed, in other threads, while those before them are hashed and written. */
+class CopyWriter {
+  readonly #file: FileHandle;
+  readonly #most: number;
+  readonly #damaged: () => Error;
+  readonly #hasher = new Bun.CryptoHasher("sha256");
+  readonly #pieces: Promise<Uint8Array>[] = [];
+  #writing: Promise<void> = Promise.resolve();
+  #bytes = 0;
+
+  constructor(file: FileHandle, most: number, damaged: () => Error) {
+    this.#file = file;
+    this.#most = most;
+    this.#damaged = damaged;
+  }
+
+  async add(piece: Promise<Uint8Array>): Promise<void> {
+    // A failure is met when its turn comes.
+    piece.catch(() => {});
+    this.#pieces.push(piece);
+    if (this.#pieces.length >= AHEAD) await this.#take();
+  }
+
+  async #take(): Promise<void> {
+    const plain = await this.#pieces.shift()!;
+    this.#hasher.update(plain);
+    this.#bytes += plain.length;
+    if (this.#bytes > this.#most) throw this.#damaged();
+    await this.#writing;
+    this.#writing = this.#file.writeFile(plain);
+    this.#writing.catch(() => {});
+  }
+
+  async finish(): Promise<CopyFacts> {
+    while (this.#pieces.length > 0) await this.#take();
+    await this.#writing;
+    return { bytes: this.#bytes, sha256: this.#hasher.digest("hex") };
+  }
+
+  async close(): Promise<void> {
+    await this.#writing.catch(() => {});
+    await this.#file.close();
+  }
 }
 
 async function plainOf(bytes: Uint8Array, damaged: () => Error): Promise<Uint8Array> {
   try {
-    return await decompress(bytes);
+    return await decompressBeside(bytes);
   } catch {
     throw damaged();
   }

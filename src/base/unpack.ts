@@ -63,7 +63,8 @@ export class PackedReader {
 
   #blob(size: number): Uint8Array {
     const from = this.#take(size);
-    const view = this.#bytes.subarray(from, this.at);
+    const { buffer, byteOffset } = this.#bytes;
+    const view = new Uint8Array(buffer, byteOffset + from, size);
     return size < OWN_BYTES ? new Uint8Array(view) : view;
   }
 

@@ -38,6 +38,8 @@ export interface InstallOptions {
   readonly life?: FileLife;
   /** The file refuses the writes of its applications. Default: false. */
   readonly isReader?: boolean;
+  /** The caller has a write transaction, and commits it. */
+  readonly isWithin?: boolean;
 }
 
 /** The life of a file in which capture was just installed. */
@@ -78,6 +80,8 @@ function transaction(db: DatabaseSync, work: () => void): void {
   }
 }
 
+const inside = (_db: DatabaseSync, work: () => void): void => work();
+
 function begin(db: DatabaseSync): void {
   try {
     beginWriting(db);
@@ -107,7 +111,8 @@ export function install(
   options: InstallOptions,
 ): CapturedTable[] {
   const captured: CapturedTable[] = [];
-  transaction(db, () => {
+  const run = options.isWithin === true ? inside : transaction;
+  run(db, () => {
     const state = readCatalogue(queryOf(db));
     for (const sql of Object.values(APP_DB_TABLES)) db.exec(sql);
     const meta = db.prepare(`INSERT INTO "__marmot__meta" VALUES(?, ?)`);

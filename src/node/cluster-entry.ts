@@ -41,7 +41,10 @@ export async function enterCluster(core: NodeCore, opening: Opening): Promise<vo
   const { clock, logger } = core.components;
   try {
     const done = await joinCluster(
-      { db, paths, peerId, ...core.member, expect, isRoleChosen: core.options.role !== null },
+      {
+        ...{ db, paths, peerId, ...core.member, expect, isRoleChosen: core.options.role !== null },
+        checkReceived: () => checkClusterSettings(core.options, readClusterSettings(paths.replica)),
+      },
       {
         ...{ transport, router, clock, logger: logger.child("join"), signal: stopping.signal },
         onProgress: (progress) => core.report(progress),

@@ -12,6 +12,8 @@ import type { Clock, Timer } from "../base/clock.ts";
 
 export const RECORDS = "marmot/records/1";
 const PUBLISH_MS = 10_000;
+/** A lower number counts where no higher one came for this time: the peer was started again on a clock that was set back. */
+const FORGET_MS = 3 * PUBLISH_MS;
 /** Pause after a new link, so that several new links cause one record. */
 const SOON_MS = 50;
 const MAX_ADDRESSES = 8;
@@ -32,7 +34,9 @@ export interface DiscoveryComponents {
 
 export class Discovery {
   readonly #components: DiscoveryComponents;
-  readonly #sequences = new Map<string, bigint>();
+  readonly #sequences = new Map<string, { readonly number: bigint; readonly at: number }>();
+  /** The sequence number of this node's last record. */
+  #published = -1n;
   #timer: Timer | null = null;
   #soon: Timer | null = null;
   #stopped = false;
@@ -78,7 +82,10 @@ export class Discovery {
     const multiaddrs = addresses()
       .slice(0, MAX_ADDRESSES)
       .map((a) => multiaddr(a));
-    const record = new PeerRecord({ peerId, multiaddrs, seqNumber: BigInt(Math.floor(clock.wallTime())) });
+    // Rises while the process runs, whatever the clock does.
+    const time = BigInt(Math.floor(clock.wallTime()));
+    this.#published = time > this.#published ? time : this.#published + 1n;
+    const record = new PeerRecord({ peerId, multiaddrs, seqNumber: this.#published });
     const envelope = await RecordEnvelope.seal(record, privateKey);
     if (this.#stopped) return;
     try {
@@ -94,9 +101,11 @@ export class Discovery {
       const record = PeerRecord.createFromProtobuf(envelope.payload);
       const peer = asPeerId(record.peerId.toString());
       if (!record.peerId.publicKey?.equals(envelope.publicKey) || !this.#components.knows(peer)) return;
-      if (record.seqNumber <= (this.#sequences.get(peer) ?? -1n)) return;
+      const now = this.#components.clock.now();
+      const last = this.#sequences.get(peer);
+      if (last !== undefined && record.seqNumber <= last.number && now - last.at < FORGET_MS) return;
       if (this.#sequences.size >= MAX_PEERS && !this.#sequences.has(peer)) return;
-      this.#sequences.set(peer, record.seqNumber);
+      this.#sequences.set(peer, { number: record.seqNumber, at: now });
       this.#components.onRecord(peer, record.multiaddrs.slice(0, MAX_ADDRESSES).map(String));
     } catch {
       // Not a valid signed record: ignored.

@@ -69,6 +69,7 @@ const VALUES: Value[] = [
   "",
   "a\0b",
   "ünïcode 😀",
+  "\ufeffmark\ufeff",
   new Uint8Array(0),
   new Uint8Array([0, 255]),
   new TextBytes(new Uint8Array([0x61, 0xff, 0x62])),

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { UndoResult } from "../../src/operations/changes-api.ts";
-import { BINARY, TestCluster, type TestNode, until } from "./lab.ts";
+import { BINARY, marmot, TestCluster, type TestNode, until } from "./lab.ts";
 import { hasMoto, S3Lab } from "./s3-lab.ts";
 
 const SCHEMA = `CREATE TABLE note(id INTEGER PRIMARY KEY, body);
@@ -82,6 +82,12 @@ test("one shard, an encrypted folder: the events are those of a node that has th
     await cluster.settle();
     all.run("ALTER TABLE person ADD COLUMN age INT", "UPDATE person SET age = 7 WHERE id = 2");
     await cluster.settle();
+    // In several parts: each node counts the values alike, wherever it keeps them.
+    all.run(
+      `WITH RECURSIVE i(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM i WHERE n < 120)
+       INSERT INTO note SELECT n, hex(zeroblob(30000)) FROM i`,
+    );
+    await cluster.settle();
     fill(all, 1, 40);
     few.run("UPDATE person SET age = 8 WHERE id = 2");
     await cluster.settle();
@@ -108,10 +114,7 @@ test("one shard, an encrypted folder: the events are those of a node that has th
       place,
       "--archive-key",
       key,
-      "--since",
-      start,
-      "--db",
-      few.db,
+      ...["--since", start, "--until", positionIn(expected.at(-1)!)!, "--db", few.db],
     ]);
     expect(alone.stdout.toString().trim().split("\n").map(withoutConflict)).toEqual(
       expected.map(withoutConflict),
@@ -121,6 +124,8 @@ test("one shard, an encrypted folder: the events are those of a node that has th
     // A reader that follows passes the seam.
     const follower = Bun.spawn([BINARY, "changes", "--follow", "--since", first, "--db", few.db], {
       stdout: "pipe",
+      // As in the environment of a container.
+      env: { ...process.env, MARMOT_ARCHIVE: place, MARMOT_ARCHIVE_KEY: key },
     });
     let text = "";
     const reading = (async () => {
@@ -192,6 +197,15 @@ async function refuses(few: TestNode, start: string, place: string): Promise<voi
     expect.stringContaining("the history of this node begins at c:"),
   ]);
   expect(early.text).toMatch(/is before the first snapshot of the archive .*: it has c:\d+ \(.*\) to c:\d+ /);
+  for (const wrong of [
+    ["--archive", place],
+    ["--archive", place, "--follow"],
+    ["--archive", place, "--since", start, "--position", start],
+    ["--db", few.db, "--since", start, "--until", start],
+    ["--db", few.db, "--archive", place, "--until", "x", "--since", start],
+    ["--since", start],
+  ])
+    expect([wrong, marmot(["changes", ...wrong]).code]).toEqual([wrong, 2]);
   const unknown = few.marmot("undo", "--position", "0:1", "--dry-run");
   expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringContaining("has no transaction at 0:1")]);
   expect(unknown.stderr).toContain("is before the first snapshot of the archive");
@@ -260,3 +274,50 @@ test.skipIf(!hasMoto)(
   },
   120_000,
 );
+
+test("a webhook whose consumer was away for longer than the history gets the rest from the archive", async () => {
+  const taken: number[] = [];
+  let isOpen = false;
+  const consumer = Bun.serve({
+    port: 0,
+    async fetch(request) {
+      if (!isOpen) return new Response("", { status: 503 });
+      const { changes = [] } = (await request.json()) as { changes?: { key: { id: number } }[] };
+      taken.push(...changes.map(({ key }) => key.id));
+      return new Response("taken");
+    },
+  });
+  const place = join(tmpdir(), `marmot-past-hook-${process.pid}`);
+  const cluster = await TestCluster.start({
+    ...{ shards: 1, count: 1, quiet: true, schema: SCHEMA },
+    options: [
+      ...["--archive", place, "--archive-interval", "100ms", "--history", "1MB"],
+      ...["--feed-to", `http://127.0.0.1:${consumer.port}/changes`],
+    ],
+  });
+  try {
+    const [node] = cluster.nodes as [TestNode];
+    // The archive begins later than the feed, which first has to pass its beginning.
+    await until(async () => ((await node.status()).feed?.position ?? "") !== "", "the feed begins");
+    await shipped(node);
+    isOpen = true;
+    node.run("INSERT INTO note VALUES(1000, 'first')");
+    await until(async () => taken.length > 0 || JSON.stringify((await node.status()).feed), "a row is taken");
+    isOpen = false;
+    for (let i = 0; i < 8; i++) {
+      fill(node, 5 * i, 5);
+      expect(await node.wait()).toBe(true);
+    }
+    await shipped(node);
+    isOpen = true;
+    await until(async () => {
+      if (taken.length > 40) return true;
+      return `${taken.length} rows, ${JSON.stringify((await node.status()).feed)}`;
+    }, "all rows are taken");
+    expect([...new Set(taken)]).toEqual([1000, ...Array.from({ length: 40 }, (_, i) => i)]);
+  } finally {
+    await cluster.stop();
+    await consumer.stop(true);
+    rmSync(place, { recursive: true, force: true });
+  }
+}, 120_000);

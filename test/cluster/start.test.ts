@@ -217,6 +217,48 @@ test("a joiner with an equal file is accepted; one with another file is refused 
   expect(other.query("SELECT count(*) FROM sqlite_schema")).toEqual([[1n]]);
 });
 
+test("an empty database that applications have open receives the data; refused joins leave no member", async () => {
+  cluster = await TestCluster.start({
+    shards: 1,
+    schema: `CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT UNIQUE); INSERT INTO t(v) VALUES('a');
+      CREATE TRIGGER touched AFTER UPDATE ON t BEGIN UPDATE t SET v = new.v || '!' WHERE id = new.id AND new.v NOT LIKE '%!'; END;
+      PRAGMA user_version = 7`,
+    count: 1,
+  });
+  const [first] = cluster.nodes;
+  const modes = ["DELETE", "WAL"];
+  for (const mode of modes) {
+    const joiner = cluster.add();
+    const application = new Database(joiner.db, { create: true });
+    application.exec(`PRAGMA journal_mode = ${mode}; PRAGMA busy_timeout = 20000`);
+    await joiner.start();
+    await joiner.ready();
+    expect(application.query("PRAGMA user_version").values()).toEqual([[7]]);
+    application.exec(`INSERT INTO t(v) VALUES('of ${joiner.name}')`);
+    expect(await joiner.wait()).toBeTrue();
+    application.exec("UPDATE t SET v = 'b' WHERE id = 1");
+    application.close();
+    await cluster.settle();
+  }
+  expect(first!.query("SELECT v FROM t ORDER BY id")).toEqual([["b!"], ["of n1"], ["of n2"]]);
+  // With settings of an application it is not empty.
+  const other = cluster.add();
+  for (const [option, value] of [
+    ["--shards", "7"],
+    ["--exclude", "t"],
+  ] as const) {
+    await other.start([option, value]);
+    await until(() => other.process!.exitCode !== null, "it stops");
+    expect(other.log()).toContain(`${option} ${value} was given, but the cluster`);
+    expect(existsSync(other.db)).toBeFalse();
+  }
+  other.run("PRAGMA user_version = 3");
+  await other.start();
+  await until(() => other.process!.exitCode !== null, "it stops");
+  expect(other.log()).toContain("another schema than the cluster");
+  expect((await first!.status()).members.map(({ name }) => name)).toEqual(["n0", "n1", "n2"]);
+});
+
 test("a file without its data directory forms no new cluster", async () => {
   cluster = await TestCluster.start({
     shards: 1,

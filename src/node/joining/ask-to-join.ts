@@ -75,8 +75,8 @@ class Asking {
   #refusedAt: number | null = null;
   /** A member that answered this node's request with a refusal, which may end. */
   #refusedBy = { text: "", at: Number.NEGATIVE_INFINITY };
-  /** Since when the name of this node is refused. */
-  #takenSince = Number.POSITIVE_INFINITY;
+  /** Since when the name of this node is refused, and when it was refused last. */
+  #taken = { since: Number.POSITIVE_INFINITY, at: Number.NEGATIVE_INFINITY };
   #said = { text: "", since: 0, at: Number.NEGATIVE_INFINITY, last: "" };
 
   constructor(options: AskOptions, components: AskComponents) {
@@ -117,6 +117,8 @@ class Asking {
       onControl: (by: PeerId, control: Control) => {
         if (control.kind === "refused") this.#refused(by, control.reason);
         if (control.kind === "meet") this.#meeting?.heard(by, control, this.#components.clock.now());
+        // A member that begins an epoch tells its new life to nodes that are connected.
+        if (control.kind === "life") this.#components.router.introduce(by, control);
         if (control.kind !== "joined") return;
         this.#admission ??= {
           ...{ member: control.member, clusterId: control.clusterId, by },
@@ -134,11 +136,13 @@ class Asking {
 
   #refused(by: PeerId, reason: string): void {
     const { clock, router } = this.#components;
-    if (isNameTaken(reason)) this.#takenSince = Math.min(this.#takenSince, clock.now());
+    const now = clock.now();
+    if (isNameTaken(reason))
+      this.#taken = { since: now - this.#taken.at > REFUSED_MS ? now : this.#taken.since, at: now };
     else
       this.#refusedBy = {
         text: `${router.hellos.get(by)?.name ?? by} refuses it: ${reason}`,
-        at: clock.now(),
+        at: now,
       };
   }
 
@@ -150,9 +154,10 @@ class Asking {
     if (now - this.#refusedAt > REFUSE_AFTER_MS) throw new UserError(step.reason, step.hint);
   }
 
-  /** A member that has just died counts as alive for some seconds. */
+  /** A member that has just died counts as alive for some seconds. A leader that refused the name may be gone since. */
   #refuseTakenName(): void {
-    if (this.#components.clock.now() - this.#takenSince <= NAME_TAKEN_MS) return;
+    const now = this.#components.clock.now();
+    if (now - this.#taken.since <= NAME_TAKEN_MS || now - this.#taken.at > REFUSED_MS) return;
     throw new UserError(
       `the cluster has a member with the name ${this.#options.name}, and it is alive`,
       "choose another name with --name NAME",

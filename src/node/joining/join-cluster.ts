@@ -11,7 +11,7 @@ import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
 import { installSnapshot, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
-import { buildAppDb } from "../../replica/copies/build-app-db.ts";
+import { buildAppDb, fillAppDb, isEmptyAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
@@ -50,6 +50,8 @@ const DIFFERENCES_NAMED = 10;
 
 export interface JoinOptions extends AskOptions {
   readonly paths: DataPaths;
+  /** Throws `UserError` where this node contradicts the cluster whose replica it has received. */
+  readonly checkReceived?: () => void;
 }
 
 export interface JoinComponents extends AskComponents {
@@ -97,6 +99,7 @@ export async function joinCluster(
       }
     }
   try {
+    options.checkReceived?.();
     await prepareWithRoom(options, components, {
       place: place ?? slotFrom(paths, peerId),
       isReader: isReader || isReaderIn(receivedConfiguration(paths)?.members ?? [], peerId) === true,
@@ -201,8 +204,10 @@ async function prepareAppDb(
   { place, isReader }: { readonly place: Slot | null; readonly isReader: boolean },
 ): Promise<void> {
   const { db: file, paths, peerId } = options;
-  if (!existsSync(file)) {
-    await buildAppDb({
+  const exists = existsSync(file);
+  if (!exists || isEmptyAppDb(file, paths.replica)) {
+    const build = exists ? fillAppDb : buildAppDb;
+    await build({
       replica: paths.replica,
       appDb: file,
       prepare: (fresh, settings, shapes, position) => {
@@ -212,10 +217,11 @@ async function prepareAppDb(
           schemaVersion: settings.schemaVersion,
           position,
           usedIds: orderedIds(paths, peerId),
-          isReader,
+          ...{ isReader, isWithin: exists },
         });
-        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), place);
       },
+      finish: (fresh, settings, shapes) =>
+        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), place),
       onProgress: (done) =>
         onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
     });

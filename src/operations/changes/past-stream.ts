@@ -2,7 +2,7 @@
  * The change feed of a reader whose place is before the history: first the archive, up to a state that the history has, then the history.
  * The seam is a position, so each entry comes once: the archive tells those up to it, the history those after it.
  */
-import { type Clock, sleep } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { hasReached, parsePosition, showPosition } from "../../base/text/position-token.ts";
 import type { History } from "../../replication/node-history.ts";
@@ -91,13 +91,9 @@ export class PastStream implements ChangeStream {
   async #fromArchive(): Promise<readonly ChangeLine[] | null> {
     for (;;) {
       this.#asked ??= this.#lines.next();
-      const isSilent = Symbol("silent");
-      const lines = await Promise.race([
-        this.#asked,
-        sleep(this.#parts.clock, ALIVE_MS).then(() => isSilent),
-      ]);
+      const lines = await this.#orSilent(this.#asked);
       if (this.#ended) return null;
-      if (typeof lines === "symbol") return [aliveLine(this.#position)];
+      if (lines === "silent") return [aliveLine(this.#position)];
       this.#asked = null;
       if (lines === null) {
         this.#lines.close();
@@ -107,6 +103,16 @@ export class PastStream implements ChangeStream {
       for (const { last, position } of lines)
         if (last) this.#position = latest(this.#position, parsePosition(position) ?? []);
       return lines.map((line) => this.#withJournal(line));
+    }
+  }
+
+  async #orSilent<T>(work: Promise<T>): Promise<T | "silent"> {
+    const { promise: silence, resolve } = Promise.withResolvers<"silent">();
+    const timer = this.#parts.clock.after(ALIVE_MS, () => resolve("silent"));
+    try {
+      return await Promise.race([work, silence]);
+    } finally {
+      timer.cancel();
     }
   }
 

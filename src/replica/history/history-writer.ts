@@ -56,6 +56,8 @@ export class HistoryWriter {
   #version = 0;
   #place: Place | null = null;
   readonly #part = new PartWriter();
+  /** Of the part, with values that stay in the log: parts are the same where an archive is applied again, and small for readers. */
+  #imageBytes = 0;
   #conflicts: RecordedConflict[] = [];
   #schema: Uint8Array | null = null;
   #hasParts = false;
@@ -133,13 +135,14 @@ export class HistoryWriter {
   /** True: calls of `image` follow, for the row before and after. */
   beginRow(table: number): boolean {
     if (this.#place === null || this.#failed) return false;
-    if (this.#part.size > PART_BYTES) this.#store(0, "");
+    if (this.#imageBytes > PART_BYTES) this.#store(0, "");
     this.#part.row(table);
     return true;
   }
 
   /** null: there is no row. `image`: what is encoded; null: it is not from the entry. */
   image(encoded: Uint8Array | null, image: Image | null = null): void {
+    this.#imageBytes += encoded?.length ?? 0;
     const pieces = encoded === null || image === null ? null : this.shared.piecesOf(encoded, image);
     if (pieces === null) this.#part.image(encoded);
     else this.#part.pieces(pieces);
@@ -190,6 +193,7 @@ export class HistoryWriter {
       if (isFirst) this.#newest = Number(id);
     });
     this.#part.clear();
+    this.#imageBytes = 0;
   }
 
   /** Before the replica's commit at these positions. */
@@ -258,6 +262,7 @@ export class HistoryWriter {
     } catch (error) {
       this.#failed = true;
       this.#part.clear();
+      this.#imageBytes = 0;
       this.#conflicts = [];
       try {
         if (this.#db.isTransaction) this.#db.exec("ROLLBACK");

@@ -84,38 +84,48 @@ async function fromArchive(options: Options, context: CliContext): Promise<numbe
   return 0;
 }
 
-const run = (options: Options, _words: readonly string[], context: CliContext): Promise<number> =>
-  text(options, "archive") === null ? fromNode(options, context) : fromArchive(options, context);
+/** Options of an archive alone. The others can be in the environment of a node, too. */
+const OF_ARCHIVE = ["position", "until", "record"];
 
-/** Options that belong to an archive alone. */
-const OF_ARCHIVE = ["archive-key", "position", "until", "record", "functions", "load-extension"];
+const isGiven = (options: Options, name: string): boolean =>
+  options[name] !== undefined && options[name] !== false;
+
+/** A node goes on in its archive by itself, so an archive is read where no node is named, or only a part of it is wanted. */
+const readsArchive = (options: Options): boolean =>
+  isGiven(options, "archive") &&
+  !isGiven(options, "follow") &&
+  (!hasNode(options) || OF_ARCHIVE.some((name) => isGiven(options, name)));
+
+const run = (options: Options, _words: readonly string[], context: CliContext): Promise<number> =>
+  readsArchive(options) ? fromArchive(options, context) : fromNode(options, context);
 
 function check(options: Options): readonly Problem[] {
   const problems: Problem[] = [];
-  const is = (name: string): boolean => options[name] !== undefined && options[name] !== false;
-  const isArchive = is("archive");
-  if (!isArchive && !hasNode(options))
-    problems.push({
-      message: "changes needs the FILE of a node, or an archive",
-      hint: "give --db app.db, or --archive /archive/app",
-    });
-  const misplaced = isArchive ? [] : OF_ARCHIVE.filter(is);
+  const is = (name: string): boolean => isGiven(options, name);
+  const misplaced = OF_ARCHIVE.filter(is);
+  if (readsArchive(options)) {
+    if (is("since") === is("position"))
+      problems.push({
+        message: "changes of an archive needs either --since or --position",
+        hint: "marmot changes --since 1h --archive /archive/app",
+      });
+    return problems;
+  }
   if (misplaced.length > 0)
     problems.push({
-      message: `--${misplaced.join(" and --")} belongs to --archive, which is not given`,
-      hint: "also give --archive DIR or s3://BUCKET/PREFIX",
+      message: `--${misplaced.join(" and --")} needs --archive, and excludes --follow`,
+      hint: "marmot changes --since 1h --until c:812 --archive /archive/app",
     });
-  if (isArchive && is("follow"))
-    problems.push({
-      message: "--follow and --archive exclude each other: an archive is read to its end",
-      hint: "leave --archive out: a node follows, and reads its archive by itself",
-    });
-  if (isArchive && is("since") === is("position"))
-    problems.push({
-      message: "changes of an archive needs either --since or --position",
-      hint: "marmot changes --since 1h --archive /archive/app",
-    });
-  if (!isArchive && !is("since") && !is("follow"))
+  else if (!hasNode(options))
+    problems.push(
+      is("archive")
+        ? { message: "--follow needs the FILE of a node: an archive has an end", hint: "give --db app.db" }
+        : {
+            message: "changes needs the FILE of a node, or an archive",
+            hint: "give --db app.db, or --archive /archive/app",
+          },
+    );
+  if (!is("since") && !is("follow") && misplaced.length === 0)
     problems.push({
       message: "changes needs --since, --follow, or both",
       hint: "marmot changes --since 10m --db app.db",

@@ -124,7 +124,7 @@ class Reading implements PastLines {
       this.#child.exited,
       new Promise<void>((resolve) => (this.#tellBegun = resolve)),
     ]);
-    this.#errors = this.#readErrors();
+    this.#errors = this.#readErrors().catch(() => {});
     void this.#child.exited.then(() => parts.onEnd());
   }
 
