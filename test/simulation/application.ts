@@ -394,7 +394,8 @@ export class Application {
     try {
       this.#db?.exec(sql);
     } catch (error) {
-      if (!/locked|busy|full|in progress/i.test(String(error))) throw error;
+      // A change log is absent until the node beside the file has installed it.
+      if (!/locked|busy|full|in progress|no such table: __marmot__/i.test(String(error))) throw error;
     }
   }
 

@@ -1409,4 +1409,16 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/node/new-keys.test.ts",
     edits: [{ file: "replica/replica.ts", find: "    this.#newKeys.clear();\n", replace: "" }],
   },
+  {
+    name: "own entries of an earlier process are taken for rows that the file has",
+    within: 0,
+    test: "test/replica/apply/earlier-process.test.ts",
+    edits: [
+      {
+        file: "replica/batch-applier.ts",
+        find: "const isEarlier = own && incarnation < this.ownSince;",
+        replace: "const isEarlier = false;",
+      },
+    ],
+  },
 ];

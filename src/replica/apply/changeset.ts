@@ -12,7 +12,7 @@ export interface ChangesetContext {
   readonly origin: number;
   /** The origin is this node: its app database has these images or newer ones. */
   readonly own: boolean;
-  /** An earlier process of this node sent it: its app database may have lost these images since. Absent: false. */
+  /** An earlier process of this node sent it: the app database may have lost these images since. Absent: false. */
   readonly isEarlier?: boolean;
   readonly bases: readonly PositionVector[];
   readonly time: number;

@@ -8,6 +8,7 @@ import { Op, type PositionVector, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
 import { encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
+import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual, Slices, type Value } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
@@ -187,12 +188,12 @@ export class RowApplier {
       base: context.bases[row.base],
       context,
     });
-    this.#noteForAppDb(shape.id, write, bytes.before, context);
+    this.#noteForAppDb(shape, write, bytes.before, context);
   }
 
   /** Notes for this node whether its app database has the row, and the image that it has instead. */
   #noteForAppDb(
-    table: number,
+    { id: table, rowidKey }: TableShape,
     { row, merged: { image } }: RowWrite,
     beforeBytes: Uint8Array | null,
     context: ChangesetContext,
@@ -206,13 +207,13 @@ export class RowApplier {
     beforeImages.forget(table, row.keyId);
     const isAsSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
-    if (isAsSent && context.isEarlier !== true) changed.delete(table, row.keyId);
-    else if (isAsSent) changed.set(table, row.keyId, { key: row.key, image });
-    else {
-      // The app database has the image that was sent, and must get the merged one.
-      beforeImages.add(table, row.keyId, context, encoded(row.image));
-      changed.set(table, row.keyId, { key: row.key, image });
+    if (isAsSent && (context.isEarlier !== true || rowidKey)) {
+      changed.delete(table, row.keyId);
+      return;
     }
+    // The app database has the image that was sent, and must get the merged one.
+    if (!isAsSent) beforeImages.add(table, row.keyId, context, encoded(row.image));
+    changed.set(table, row.keyId, { key: row.key, image });
   }
 
   /** The shard whose checksum counts the row: its route, even if an entry of shard 0 writes it. */
