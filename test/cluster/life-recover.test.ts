@@ -42,12 +42,16 @@ describe.each([1, 16])("with %p shards", (shards) => {
         async () => (await v.verb("members", "recover")).stderr.includes("give --yes"),
         "it sees the loss",
       );
+      // A node that has met the survivor before, and waits for a leader.
+      const waiting = cluster.add();
+      await waiting.start(["--role", "learner"]);
+      await says(waiting, "waiting for a leader to admit this node");
       const done = await v.verb("members", "recover", "--yes");
       expect([done.code, done.stderr]).toEqual([0, expect.stringContaining("n0, n1 are no members")]);
-      await v.ready();
+      for (const node of [v, waiting]) await node.ready();
       expect(await v.wait()).toBeTrue();
       const status = await v.status();
-      expect([status.cluster.epoch, status.members.map((m) => m.name)]).toEqual([1, ["n2"]]);
+      expect([status.cluster.epoch, status.members.map((m) => m.name)]).toEqual([1, ["n2", "n3"]]);
       expect([ids(v, "t"), ids(v, "u")]).toEqual([
         [1, 2],
         [1, 2],
