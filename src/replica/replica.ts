@@ -35,7 +35,7 @@ import { ReplicaTransaction } from "./replica-transaction.ts";
 import { FileNote } from "./store/file-note.ts";
 import { NewKeys } from "./store/new-keys.ts";
 import { AppliedPositions } from "./store/positions.ts";
-import type { Completion, IncompleteTables } from "./store/incomplete-tables.ts";
+import type { Completion } from "./store/incomplete-tables.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
 import { peerHash } from "./store/tables.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
@@ -113,11 +113,7 @@ export class Replica implements BeforeImageSource {
     return this.#components.formats.all;
   }
 
-  /** Tables that this node keeps without rows. */
-  get incomplete(): IncompleteTables {
-    return this.completion.tables;
-  }
-
+  /** With the tables that this node keeps without rows. */
   get completion(): Completion {
     return this.#components.completion;
   }

@@ -190,7 +190,7 @@ export class PeerMessages implements Stage {
   checks(note: string): ({ index: number; sums: [number, string][] } | null)[] {
     const { runtime, replica } = this.#components;
     // The sums of tables without rows say nothing.
-    const isWhole = replica.replica.incomplete.size === 0;
+    const isWhole = replica.replica.completion.tables.size === 0;
     return runtime.groups.map((g) => (isWhole ? replica.replica.check(note, g.shard) : null));
   }
 

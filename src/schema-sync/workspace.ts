@@ -217,7 +217,7 @@ export class SchemaWorkspace {
       if (tableId === null) continue;
       const held = heldBy.get(tableId);
       // The file has no such table yet.
-      if (held !== undefined && !known.has(tableId) && replica.incomplete.has(tableId)) continue;
+      if (held !== undefined && !known.has(tableId) && replica.completion.tables.has(tableId)) continue;
       tables.set(held?.remembered ?? object.name, tableId);
       if (held?.isRekeyed === true) {
         unreconciled.add(tableId);

@@ -9,7 +9,7 @@ import { recoverMember, requireWhole } from "./recover-files.ts";
 export function planOf(replicator: Replicator, transport: Transport): Recovery {
   requireLostMajority(replicator, transport);
   const { log, replica } = replicator;
-  requireWhole(replica.replica.incomplete);
+  requireWhole(replica.replica.completion.tables);
   return recoverMember({ log, applied: replica.replica.positions(), supersededBy: [] }, null);
 }
 

@@ -47,7 +47,7 @@ export async function recoverFiles(files: RecoveredFiles, signer: EpochSigner | 
   const log = SqliteLogStore.open(paths.log, 0);
   try {
     const applied = replica.replica.positions();
-    requireWhole(replica.replica.incomplete);
+    requireWhole(replica.replica.completion.tables);
     requireLog(log, applied, paths);
     if (signer !== null) alignLog(log, replica);
     return recoverMember({ log, applied, supersededBy }, signer);

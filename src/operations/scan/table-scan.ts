@@ -81,7 +81,7 @@ export class TableScan {
   #isReflected(): boolean {
     const { pipeline, readiness, replica: open, reader } = this.#replicator;
     const { replica } = open;
-    if (replica.incomplete.has(this.#shape.id)) return false;
+    if (replica.completion.tables.has(this.#shape.id)) return false;
     if (pipeline.schemaDue || pipeline.reflecting || reader.schemaMovedBeside()) return false;
     if (!replica.betweenEntries || replica.changed.size > 0 || replica.queued > 0) return false;
     return replica.positions().every((index, shard) => index === readiness.reflected[shard]);

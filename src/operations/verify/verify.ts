@@ -46,7 +46,7 @@ export interface VerifyOptions {
 export async function verify(components: VerifyComponents, options: VerifyOptions): Promise<VerifyResult> {
   const { replicator, clock } = components;
   const end = clock.now() + options.timeoutMs;
-  const [waiting] = replicator.replica.replica.incomplete.values();
+  const [waiting] = replicator.replica.replica.completion.tables.values();
   if (waiting !== undefined)
     throw new UserError(`this node's replica lacks the rows of a table: ${waiting.reason}`, waiting.hint);
   const { name } = replicator.options;

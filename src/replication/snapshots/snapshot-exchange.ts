@@ -125,7 +125,7 @@ export class SnapshotExchange {
 
   /** A node that leads and has no whole replica is of no use to a follower that needs one. */
   #requireWhole(): void {
-    const [table] = this.#components.replica.replica.incomplete.values();
+    const [table] = this.#components.replica.replica.completion.tables.values();
     if (table === undefined) return;
     this.#components.handOver();
     throw new UserError(`this node's replica lacks the rows of a table: ${table.reason}`, table.hint);

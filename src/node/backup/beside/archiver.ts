@@ -50,7 +50,7 @@ export class Archiver {
         ...{ clock, random, logger, scratch, store: store ?? openStore(to) },
         node: () => {
           const now = replicator();
-          const isWhole = now?.replica.replica.incomplete.size === 0;
+          const isWhole = now?.replica.replica.completion.tables.size === 0;
           return now === null || !isWhole ? null : shippedNode(now, clock);
         },
         seal: () => openSeal(keyFile),
