@@ -151,7 +151,10 @@ export class SchemaWorkspace {
   }
 
   #incomplete(): NamedIncomplete[] {
-    const { incomplete, shapes } = this.components.replica;
+    const {
+      completion: { tables: incomplete },
+      shapes,
+    } = this.components.replica;
     return [...incomplete.values()].flatMap((t) => {
       const name = shapes.get(t.id)?.name;
       return name === undefined ? [] : [{ ...t, name }];
