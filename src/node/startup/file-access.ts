@@ -55,7 +55,8 @@ export function accessProblems(db: string, dataDir: string): FileProblem[] {
   const parent = dirname(resolve(dataDir));
   if (existsSync(dataDir)) {
     need(dataDir, "the data directory");
-    if (deniedBy(dataDir) === null) problems.push(...unusableFiles(dataDir));
+    if (deniedBy(dataDir) === null && statSync(dataDir).isDirectory())
+      problems.push(...unusableFiles(dataDir));
   } else if (parent !== folder && existsSync(parent)) need(parent, "the data directory is made there");
   return problems;
 }
@@ -87,6 +88,8 @@ function deniedBy(path: string, use: "read" | "write" = "write"): string | null 
     return null;
   } catch (error) {
     const { code } = error as { code?: string };
+    // Another process has closed the database a moment before: SQLite removed its files.
+    if (code === "ENOENT") return null;
     if (code === "EROFS") return READ_ONLY;
     return DENIED.includes(code ?? "") ? `this user has no permission to ${use} it` : errorMessage(error);
   }

@@ -25,7 +25,7 @@ export function standIn(db: DatabaseSync, name: string): void {
   if (names === undefined) standIns.set(db, (names = new Set()));
   if (names.has(foldName(name))) return;
   names.add(foldName(name));
-  db.function(name, { varargs: true, deterministic: true }, () => 0);
+  db.function(name, { varargs: true, deterministic: true, useBigIntArguments: true }, () => 0);
 }
 
 /** Runs `work` again for each function that it lacks, with one in its place. */

@@ -140,8 +140,8 @@ export const changesVerb: Verb = {
   name: "changes",
   summary: "Prints the changes of the cluster, a JSON object a line.",
   details: [
-    "Whole transactions in their order, with the rows before and after. The last event",
-    'of a position has "last": true: go on with --since and its position.',
+    "Whole transactions in their order, with the rows before and after. The last",
+    'event of a position has "last": true: go on with --since and its position.',
   ],
   usage: "changes --since TIME --db FILE [options]",
   options: [
