@@ -102,6 +102,7 @@ for i in range(30):
     if i == 17:
         db.execute("VACUUM")
         db.execute("ANALYZE")
+        db.execute("SELECT count(*) FROM search").fetchone()  # the schema changed: its settings are read again
 print(sqlite3.sqlite_version)
 `;
 

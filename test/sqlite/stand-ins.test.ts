@@ -12,9 +12,9 @@ test("a function that only the application has takes every value, also integers 
   const read = db.prepare("SELECT id, part FROM t ORDER BY id");
   read.setReadBigInts(true);
   expect(read.all().map((row) => Object.values(row))).toEqual([
-    [-9_223_372_036_854_775_808n, 0n],
-    [1n, 0n],
-    [9_007_199_254_740_993n, 0n],
+    [-9_223_372_036_854_775_808n, 0],
+    [1n, 0],
+    [9_007_199_254_740_993n, 0],
   ]);
   db.close();
 });
