@@ -1,11 +1,13 @@
 /** Machines that lose their past, as processes: they stop before they vote, say why, and the printed hint works. */
 import { afterEach, describe, expect, test } from "bun:test";
-import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { TestCluster, type TestNode, until } from "./lab.ts";
 
 const SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)";
 const MS = 120_000;
+/** 2,000 pages. */
+const FILLED_BYTES = 2000 * 4096;
 
 let cluster: TestCluster;
 afterEach(() => cluster.stop());
@@ -173,6 +175,9 @@ test(
   "a log whose WAL is gone after a kill is not voted with, and the hint works",
   async () => {
     const [a, , v] = await start();
+    // A moment after the start the WAL is filled and its content goes into log.db: the rows come later.
+    const filled = (): boolean => statSync(join(v.dataDir, "log.db-wal")).size >= FILLED_BYTES;
+    await until(() => filled() || "not yet", "the WAL of the log is filled");
     for (let i = 0; i < 20; i++) v.run(`INSERT INTO t VALUES(${i}, 'x')`);
     expect(await v.wait({ all: true })).toBeTrue();
     await v.kill("SIGKILL");
