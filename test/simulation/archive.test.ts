@@ -5,7 +5,7 @@ import { reportOf } from "./report.ts";
 import { simulate } from "./simulation.ts";
 
 const FIRST = Number(process.env.MARMOT_SEED ?? 30_000);
-const SEEDS = Math.ceil(Number(process.env.MARMOT_SEEDS ?? 200) / 16);
+const SEEDS = Math.ceil(Number(process.env.MARMOT_SEEDS ?? 200) / 4);
 
 test(`${SEEDS} archives restore each position as the nodes had it there`, async () => {
   let [compared, merged] = [0, 0];
