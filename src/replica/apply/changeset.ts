@@ -18,6 +18,12 @@ export interface ChangesetContext {
   readonly time: number;
 }
 
+/** The app database has the rows of the changeset as they were sent. Rows without a key cannot be told from others there. */
+export const isInAppDb = (
+  { own, isEarlier = false }: ChangesetContext,
+  { rowidKey }: Pick<TableShape, "rowidKey">,
+): boolean => own && (!isEarlier || rowidKey);
+
 export interface LastWrite {
   readonly shard: number;
   readonly index: number;

@@ -15,7 +15,7 @@ import type { Journal } from "../conflicts/journal.ts";
 import type { HistoryWriter } from "../history/history-writer.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import type { BeforeImages } from "./before-images.ts";
-import { type ChangesetContext, RESOLVER_ORIGIN, type WriteObserver } from "./changeset.ts";
+import { type ChangesetContext, isInAppDb, RESOLVER_ORIGIN, type WriteObserver } from "./changeset.ts";
 import type { Checksums } from "./checksums.ts";
 import type { MergedRow } from "./column-merge.ts";
 import type { KeyPositions } from "./key-positions.ts";
@@ -193,12 +193,13 @@ export class RowApplier {
 
   /** Notes for this node whether its app database has the row, and the image that it has instead. */
   #noteForAppDb(
-    { id: table, rowidKey }: TableShape,
+    shape: TableShape,
     { row, merged: { image } }: RowWrite,
     beforeBytes: Uint8Array | null,
     context: ChangesetContext,
   ): void {
     const { beforeImages, changed } = this.#components;
+    const table = shape.id;
     if (!context.own) {
       beforeImages.add(table, row.keyId, context, beforeBytes);
       changed.set(table, row.keyId, { key: row.key, image });
@@ -207,7 +208,7 @@ export class RowApplier {
     beforeImages.forget(table, row.keyId);
     const isAsSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
-    if (isAsSent && (context.isEarlier !== true || rowidKey)) {
+    if (isAsSent && isInAppDb(context, shape)) {
       changed.delete(table, row.keyId);
       return;
     }

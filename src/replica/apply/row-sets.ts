@@ -14,7 +14,13 @@ import type { Journal } from "../conflicts/journal.ts";
 import type { HistoryWriter } from "../history/history-writer.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import type { BeforeImages, KeyedImage } from "./before-images.ts";
-import { type ChangesetContext, type LastWrite, unseenWrite, type WriteObserver } from "./changeset.ts";
+import {
+  type ChangesetContext,
+  isInAppDb,
+  type LastWrite,
+  unseenWrite,
+  type WriteObserver,
+} from "./changeset.ts";
 import type { Checksums } from "./checksums.ts";
 import type { KeyPositions } from "./key-positions.ts";
 
@@ -220,11 +226,9 @@ export class RowSets {
   #noteForAppDb({ access, context }: TableRows, { key, keyId, image }: RowChange): void {
     const { beforeImages, changed } = this.#components;
     const table = access.shape.id;
-    if (context.own) {
-      beforeImages.forget(table, keyId);
-      if (context.isEarlier === true && !access.shape.rowidKey) changed.set(table, keyId, { key, image });
-      else changed.delete(table, keyId);
-    } else changed.set(table, keyId, { key, image });
+    if (context.own) beforeImages.forget(table, keyId);
+    if (isInAppDb(context, access.shape)) changed.delete(table, keyId);
+    else changed.set(table, keyId, { key, image });
   }
 }
 
