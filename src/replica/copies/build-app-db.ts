@@ -70,9 +70,6 @@ export async function fillAppDb({
         `${appDb} was written while the replica was received`,
         "start the node again: the file is compared with the cluster's data",
       );
-    db.exec(
-      `PRAGMA main.user_version = ${settings.userVersion}; PRAGMA main.application_id = ${settings.applicationId}`,
-    );
     await fillApplication(db, contents, { onProgress });
     prepare(db, settings, shapes, positions);
     db.exec("COMMIT");
@@ -99,9 +96,6 @@ export async function buildAppDb({
   const db = openForFilling(fresh, settings.encoding);
   try {
     attachSource(db, replica);
-    db.exec(
-      `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
-    );
     db.exec("BEGIN");
     await fillApplication(db, contents, { onProgress });
     db.exec("COMMIT; DETACH source; PRAGMA journal_mode = WAL");

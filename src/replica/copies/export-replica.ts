@@ -40,8 +40,6 @@ export async function exportReplica(
     db = openForFilling(target, encoding);
     attachSource(db, replica);
     const contents = await oneMoment(source, db, replica);
-    const { userVersion, applicationId } = contents.settings;
-    db.exec(`PRAGMA main.user_version = ${userVersion}; PRAGMA main.application_id = ${applicationId}`);
     const filled = await fillApplication(db, contents, { onProgress, keepsUnfilled: true });
     orderSchema(db, contents.objects);
     db.exec("COMMIT; DETACH source");

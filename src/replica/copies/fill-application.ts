@@ -65,14 +65,15 @@ export interface Filled {
   readonly unfilled: readonly string[];
 }
 
-/** Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
+/** Also the numbers of the application in the header. Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
 export async function fillApplication(
   db: DatabaseSync,
-  { objects, shapes }: ReplicaContents,
+  { objects, shapes, settings: { userVersion, applicationId } }: ReplicaContents,
   { onProgress, keepsUnfilled = false }: FillOptions = {},
 ): Promise<Filled> {
   const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
   requireWritable(replicaObjects(objects));
+  db.exec(`PRAGMA main.user_version = ${userVersion}; PRAGMA main.application_id = ${applicationId}`);
   const build = builder(db, objects);
   for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table created it
   const rows: Record<string, number> = {};
