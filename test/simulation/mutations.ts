@@ -34,47 +34,28 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
+/** Mutations of one edit that this test catches. */
+const caughtBy =
+  (test: string) =>
+  (name: string, file: string, find: string, replace: string): Mutation => ({
+    ...one(name, 0, file, find, replace),
+    test,
+  });
+
 /** Caught by the seeds of machines that are rolled back, run twice, or lose the end of their log. */
-const ofMachines = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/simulation/machines.test.ts",
-});
-
+const ofMachines = caughtBy("test/simulation/machines.test.ts");
 /** Caught by the seeds of files that are changed from outside. */
-const ofFiles = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/simulation/files.test.ts",
-});
-
+const ofFiles = caughtBy("test/simulation/files.test.ts");
 /** Caught by the seeds of clusters that lose members for good. */
-const ofRecoveries = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/simulation/recoveries.test.ts",
-});
-
+const ofRecoveries = caughtBy("test/simulation/recoveries.test.ts");
 /** Caught by the seeds of a member with changed code. */
-const ofHostiles = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/simulation/hostile.test.ts",
-});
-
+const ofHostiles = caughtBy("test/simulation/hostile.test.ts");
 /** Caught by the seeds of rolling upgrades. */
-const ofUpgrades = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/simulation/upgrades.test.ts",
-});
-
+const ofUpgrades = caughtBy("test/simulation/upgrades.test.ts");
 /** Caught by the seeds of nodes that ship to an archive. */
-const ofArchives = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/simulation/archive.test.ts",
-});
-
+const ofArchives = caughtBy("test/simulation/archive.test.ts");
 /** Caught by two nodes that merge the links of an archive. */
-const ofMerging = (name: string, file: string, find: string, replace: string): Mutation => ({
-  ...one(name, 0, file, find, replace),
-  test: "test/archive/merging.test.ts",
-});
+const ofMerging = caughtBy("test/archive/merging.test.ts");
 
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
