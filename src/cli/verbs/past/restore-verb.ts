@@ -1,5 +1,5 @@
 /** `marmot restore`: a backup becomes the first file of a new cluster, or the content of a running one. */
-import { shellWord } from "../../../base/text/spans.ts";
+import { shellWord, totalRows } from "../../../base/text/spans.ts";
 import { join } from "node:path";
 import type { NodeStatus, WaitResult } from "../../../operations/api.ts";
 import type { RestoredFile } from "../../../node/backup/restore-file.ts";
@@ -7,7 +7,6 @@ import type { MomentOptions, RestoredMoment } from "../../../node/backup/restore
 import type { IntoDocument, IntoPlan } from "../../../node/backup/restore-into.ts";
 import { UserError } from "../../../base/errors.ts";
 import { NodeClient } from "../../client.ts";
-import { totalRows } from "../../../base/text/spans.ts";
 import type { CliContext } from "../../context.ts";
 import type { OptionSpec } from "../../options/option-value.ts";
 import type { Options } from "../../options/options.ts";
